@@ -1,0 +1,36 @@
+"""See what `torch.nn.MultiheadAttention` does: every head's weights, under any mask, from a real forward.
+
+>>> import mha_viz as mv
+>>> run = mv.run(mv.Scenario(embed_dim=64, num_heads=4, query_len=16, mask="causal & window(4)"))
+>>> run.layers[0].weights.shape  # [N, H, L, S]
+torch.Size([1, 4, 16, 16])
+>>> mv.figures.head_grid(run).show()
+"""
+
+from mha_viz import export, figures
+from mha_viz.attention import LayerAttention, Run, run
+from mha_viz.errors import CapacityError, DeviceError, InputError, MaskError, MhaVizError, ScenarioError
+from mha_viz.inputs.assemble import Inputs
+from mha_viz.masks import Mask, mask, score_bias
+from mha_viz.scenario import Scenario
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CapacityError",
+    "DeviceError",
+    "InputError",
+    "Inputs",
+    "LayerAttention",
+    "Mask",
+    "MaskError",
+    "MhaVizError",
+    "Run",
+    "Scenario",
+    "ScenarioError",
+    "export",
+    "figures",
+    "mask",
+    "run",
+    "score_bias",
+]

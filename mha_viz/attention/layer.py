@@ -1,0 +1,191 @@
+"""The real forward: a Scenario becomes a `torch.nn.MultiheadAttention`, and its call becomes a Run.
+
+Weights always come from the explicit path, because the fused paths can silently do something else. That path is
+chosen without any global switch: the module's fast path is closed to calls that record gradients, so the forward
+runs with gradients enabled and its results are detached.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mha_viz import masks
+from mha_viz.attention import memory
+from mha_viz.attention.device import resolve, synchronise
+from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.errors import DeviceError, InputError
+from mha_viz.inputs.assemble import Inputs, Sizes, build, sizes
+from mha_viz.masks import encode
+from mha_viz.scenario import Scenario
+
+_global_random_state = threading.Lock()
+
+
+@contextmanager
+def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
+    """Seed torch's global generator for the block, and put it back afterwards; one thread at a time."""
+    devices = [torch.device(device)] if device.startswith("cuda") else []
+    with _global_random_state, torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def constructor(s: Scenario) -> dict[str, Any]:
+    """Return the constructor's arguments after `embed_dim` and `num_heads`; device and dtype come later."""
+    names = ("dropout", "bias", "add_bias_kv", "add_zero_attn", "kdim", "vdim", "batch_first")
+    return {name: getattr(s, name) for name in names}
+
+
+def module(s: Scenario) -> nn.MultiheadAttention:
+    """Return the layer of a Scenario, on its device, initialised as torch does after `torch.manual_seed(seed)`.
+
+    It is made in float32 on the CPU and then moved, so that every device and dtype starts from the same weights.
+    `qk_scale` multiplies the query projection.
+    """
+    with seeded(s.seed):
+        layer = nn.MultiheadAttention(s.embed_dim, s.num_heads, **constructor(s))
+    with torch.no_grad():
+        query_projection(layer).mul_(s.qk_scale)
+    return layer.to(device=s.device, dtype=getattr(torch, s.dtype)).train(s.training)
+
+
+def query_projection(layer: nn.MultiheadAttention) -> Tensor:
+    """Return the [E, E] query projection of a layer, as a view of its parameter."""
+    packed = layer._qkv_same_embed_dim
+    return layer.in_proj_weight[: layer.embed_dim] if packed else layer.q_proj_weight
+
+
+def arguments(s: Scenario, inputs: Inputs) -> dict[str, Any]:
+    """Return the keyword arguments of the module's forward, on the Scenario's device and in its layout.
+
+    `key` and `value` stay the same object as `query` where they are in `inputs`, as in a self-attention call.
+    """
+    device, dtype = s.device, getattr(torch, s.dtype)
+    n, length, keys = inputs.query.shape[0], inputs.query.shape[1], inputs.key.shape[1]
+    placed: dict[int, Tensor] = {}
+    for tensor in (inputs.query, inputs.key, inputs.value):
+        if id(tensor) not in placed:
+            placed[id(tensor)] = _laid_out(tensor.to(device=device, dtype=dtype), s)
+    encoding: encode.Encoding = "float" if s.mask_encoding == "float" else "bool"
+    attn_mask = encode.attn_mask(
+        masks.mask(s.mask),
+        masks.score_bias(s.score_bias) if s.score_bias else None,
+        query_len=length,
+        key_len=keys,
+        batch_size=n,
+        num_heads=s.num_heads,
+        encoding=encoding,
+        dtype=dtype,
+        device=device,
+    )
+    padding = None
+    if inputs.key_lengths is not None:
+        # Of mixed kinds torch warns; a score bias makes the mask float whatever was asked for.
+        encoding = "float" if s.score_bias else encoding
+        padding = encode.key_padding_mask(inputs.key_lengths, keys, encoding=encoding, dtype=dtype, device=device)
+    return {
+        "query": placed[id(inputs.query)],
+        "key": placed[id(inputs.key)],
+        "value": placed[id(inputs.value)],
+        "key_padding_mask": padding[0] if padding is not None and s.unbatched else padding,
+        "attn_mask": attn_mask,
+        "is_causal": s.is_causal,
+    }
+
+
+def _laid_out(tensor: Tensor, s: Scenario) -> Tensor:
+    if s.unbatched:
+        return tensor[0]
+    return tensor if s.batch_first else tensor.transpose(0, 1)
+
+
+def run(s: Scenario, inputs: Inputs | None = None) -> Run:
+    """Run a real `nn.MultiheadAttention` forward and return everything there is to see of it.
+
+    Args:
+        s: The settings.
+        inputs: Tensors of one's own instead of the Scenario's (see `Inputs.of`).
+
+    Returns:
+        A Run with one layer: weights [N, H, L, S] and output [N, L, E] on the Scenario's device.
+
+    Raises:
+        DeviceError: The device is not there, or the module can't run in this dtype on it.
+        CapacityError: It would need more memory than the limit; nothing was allocated.
+        InputError: The inputs do not fit the layer.
+    """
+    resolve(s.device)
+    memory.check(s, sizes(s) if inputs is None else _sizes_of(s, inputs))
+    inputs = inputs or build(s)
+    layer = module(s)
+    call = arguments(s, inputs)
+    explicit_output, weights, seconds, peak = _timed(s, layer, call)
+    output, returned = explicit_output, weights
+    if not s.need_weights or s.average_attn_weights:
+        output, returned = _forward(s, layer, call, s.need_weights, s.average_attn_weights)
+    record = LayerAttention(
+        name="self_attn" if inputs.key is inputs.query else "cross_attn",
+        weights=weights.unsqueeze(0) if s.unbatched else weights,
+        output=_as_batch(output, s),
+        returned=returned,
+        output_change=float((output - explicit_output).abs().nan_to_num().max()),
+        attn_mask=call["attn_mask"],
+        key_padding_mask=_padding_rows(call["key_padding_mask"]),
+        extra_keys=("bias_k",) * s.add_bias_kv + ("zero",) * s.add_zero_attn,
+        dropout=s.dropout if s.training else 0.0,
+    )
+    return Run((record,), inputs, s, s.device, s.dtype, seconds, peak)
+
+
+def _forward(
+    s: Scenario, layer: nn.MultiheadAttention, call: dict[str, Any], need_weights: bool, average: bool
+) -> tuple[Tensor, Any]:
+    """Call the module; dropout draws the same numbers for the same seed whatever ran before."""
+    random = seeded(s.seed, s.device) if s.training and s.dropout else nullcontext()
+    with torch.enable_grad(), random:
+        output, weights = layer(**call, need_weights=need_weights, average_attn_weights=average)
+    return output.detach(), None if weights is None else weights.detach()
+
+
+def _timed(s: Scenario, layer: nn.MultiheadAttention, call: dict[str, Any]) -> tuple[Tensor, Tensor, float, int | None]:
+    on_cuda = s.device.startswith("cuda")
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats(s.device)
+    synchronise(s.device)
+    start = time.perf_counter()
+    try:
+        output, weights = _forward(s, layer, call, need_weights=True, average=False)
+    except (RuntimeError, NotImplementedError) as error:
+        if "not implemented" in str(error):
+            message = f"dtype {s.dtype} is not supported by nn.MultiheadAttention on {s.device}: choose another dtype."
+            raise DeviceError(message, field="dtype") from error
+        raise InputError(f"nn.MultiheadAttention refused the call: {str(error).splitlines()[0]}") from error
+    synchronise(s.device)
+    seconds = time.perf_counter() - start
+    return output, weights, seconds, torch.cuda.max_memory_allocated(s.device) if on_cuda else None
+
+
+def _as_batch(output: Tensor, s: Scenario) -> Tensor:
+    if s.unbatched:
+        return output.unsqueeze(0)
+    return output if s.batch_first else output.transpose(0, 1)
+
+
+def _padding_rows(mask: Tensor | None) -> Tensor | None:
+    return mask if mask is None or mask.dim() == 2 else mask.unsqueeze(0)
+
+
+def _sizes_of(s: Scenario, inputs: Inputs) -> Sizes:
+    expected = {"query": s.embed_dim, "key": s.kdim or s.embed_dim, "value": s.vdim or s.embed_dim}
+    for role, dim in expected.items():
+        tensor: Tensor = getattr(inputs, role)
+        if tensor.shape[2] != dim:
+            raise InputError(f"{role} must have vectors of size {dim}, not {tensor.shape[2]}.")
+    return Sizes(inputs.query.shape[0], inputs.query.shape[1], inputs.key.shape[1])

@@ -1,0 +1,76 @@
+"""How much memory a forward may need, decided before anything is allocated."""
+
+from __future__ import annotations
+
+import os
+
+from mha_viz import masks
+from mha_viz.errors import CapacityError
+from mha_viz.inputs.assemble import Sizes
+from mha_viz.scenario import Scenario
+
+LIMIT_VARIABLE = "MHA_VIZ_MEMORY_LIMIT_MB"
+DEFAULT_LIMIT_MB = 2_048
+ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def limit_bytes() -> int:
+    """Return the most that one forward may need, in bytes, from the environment or the default of 2 GiB."""
+    return int(float(os.environ.get(LIMIT_VARIABLE, DEFAULT_LIMIT_MB)) * 2**20)
+
+
+def estimate(s: Scenario, size: Sizes) -> int:
+    """Return about how many bytes a forward holds at its peak, masks and inputs included.
+
+    The explicit path keeps the scores and the weights, both [N, H, L, S]; a mask for each item or head, and dropout,
+    keep more of that size.
+    """
+    n, length, keys = size.batch_size, size.query_len, size.key_len + s.add_bias_kv + s.add_zero_attn
+    full = n * s.num_heads * length * keys
+    names = variables(s)
+    varying = bool({"b", "h"} & names)
+    masked = s.mask != "full" or bool(s.score_bias)
+    copies = 2 + (masked and (varying or s.padding != "none")) + 1.25 * bool(s.training and s.dropout)
+    made = length * keys * (n if "b" in names else 1) * (s.num_heads if "h" in names else 1)
+    indexed = made * 10 * masked  # int64 indices and bools while the mask is made
+    tokens = n * (5 * length * s.embed_dim + 2 * keys * (s.embed_dim + (s.kdim or s.embed_dim)))
+    layer = 5 * s.embed_dim**2
+    return int((full * copies + tokens + layer) * ITEM_BYTES[s.dtype] + indexed)
+
+
+def variables(s: Scenario) -> frozenset[str]:
+    """Return the index variables that the mask or the score bias depends on; `b` or `h` make the mask 3-D."""
+    of_bias = masks.score_bias(s.score_bias).variables if s.score_bias else frozenset[str]()
+    return masks.mask(s.mask).variables | of_bias
+
+
+def check(s: Scenario, size: Sizes) -> None:
+    """Refuse a forward that would not fit, before anything is allocated.
+
+    Raises:
+        CapacityError: It would need more than `limit_bytes()`; the sentence says how much, and what to change.
+    """
+    needed, limit = estimate(s, size), limit_bytes()
+    if needed <= limit:
+        return
+    share = 0.97 * (limit / needed) ** (0.5 if size.key_len == size.query_len else 1)
+    raise CapacityError(
+        f"Weights [{size.batch_size}, {s.num_heads}, {size.query_len:,}, {size.key_len:,}] in {s.dtype} would need "
+        f"about {spelled(needed)}, more than the limit of {spelled(limit)}: reduce query_len to about "
+        f"{_rounded(size.query_len * share):,}, use fewer heads or batch items, or raise {LIMIT_VARIABLE}.",
+        field="query_len",
+    )
+
+
+def spelled(count: float) -> str:
+    """Return a number of bytes as a reader wants it, such as `1.2 MB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1_000:
+            return f"{count:.3g} {unit}"
+        count /= 1_000
+    return f"{count:,.3g} TB"
+
+
+def _rounded(length: float) -> int:
+    magnitude: int = 10 ** max(0, len(str(int(length))) - 2)
+    return max(1, int(int(length) // magnitude * magnitude))

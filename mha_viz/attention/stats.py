@@ -1,0 +1,103 @@
+"""Numbers that describe weights: for each head, and for the caption line under a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mha_viz.attention.records import LayerAttention
+
+
+@dataclass(frozen=True)
+class HeadStats:
+    """One head of one batch item, over the rows that hold no NaN.
+
+    Attributes:
+        head: Index of the head.
+        entropy: Mean over queries of -sum(w · log2 w), in bits; 0 looks at one key, log2(S) at all alike.
+        distance: Mean over queries of sum(w · |q - k|), in tokens; extra columns count nothing.
+        largest: The largest weight.
+        query: Its row.
+        key: Its column.
+    """
+
+    head: int
+    entropy: float
+    distance: float
+    largest: float
+    query: int
+    key: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the caption line says of one batch item, over all its heads.
+
+    Attributes:
+        masked: Share of cells that the masks hide.
+        nan_rows: Rows (head, query) with a NaN.
+        rows: Rows in all, H · L.
+        row_sum_low: Smallest sum of a row without NaN; NaN if there is none.
+        row_sum_high: Largest such sum.
+        leaked: Sum of the weights on masked cells, divided by the number of rows without NaN.
+        violations: Masked cells whose weight is more than 0.
+    """
+
+    masked: float
+    nan_rows: int
+    rows: int
+    row_sum_low: float
+    row_sum_high: float
+    leaked: float
+    violations: int
+
+
+def head_stats(layer: LayerAttention, item: int = 0) -> list[HeadStats]:
+    """Return the statistics of each head of one batch item."""
+    weights = layer.weights[item].float()  # [H, L, S]
+    _, length, keys = weights.shape
+    good = ~weights.isnan().any(dim=-1)  # [H, L]
+    rows = good.sum(dim=-1).clamp(min=1)
+    clean = weights.nan_to_num(nan=0.0)
+    entropy = torch.special.entr(clean).sum(dim=-1) / torch.log(torch.tensor(2.0))  # [H, L]
+    distance = (clean * _distance(length, keys, len(layer.extra_keys)).to(clean.device)).sum(dim=-1)
+    largest, where = clean.masked_fill(~good[..., None], -1.0).flatten(1).max(dim=-1)
+    numbers = zip(
+        ((entropy * good).sum(-1) / rows).tolist(),
+        ((distance * good).sum(-1) / rows).tolist(),
+        largest.clamp(min=0.0).tolist(),
+        where.tolist(),
+        strict=True,
+    )
+    return [HeadStats(h, e, d, w, at // keys, at % keys) for h, (e, d, w, at) in enumerate(numbers)]
+
+
+def _distance(length: int, keys: int, extra: int) -> Tensor:
+    away = (torch.arange(length)[:, None] - torch.arange(keys)[None, :]).abs().float()  # [L, S]
+    away[:, keys - extra :] = 0.0
+    return away
+
+
+def summarise(layer: LayerAttention, item: int = 0) -> Summary:
+    """Return the caption numbers of one batch item."""
+    weights = layer.weights[item].float()  # [H, L, S]
+    allowed = of_item(layer.allowed, item).expand_as(weights)
+    bad = weights.isnan().any(dim=-1)  # [H, L]
+    sums = weights.sum(dim=-1)[~bad]
+    leaks = (weights * ~allowed).masked_fill(bad[..., None], 0.0)
+    return Summary(
+        masked=1.0 - float(allowed.float().mean()),
+        nan_rows=int(bad.sum()),
+        rows=bad.numel(),
+        row_sum_low=float(sums.min()) if sums.numel() else float("nan"),
+        row_sum_high=float(sums.max()) if sums.numel() else float("nan"),
+        leaked=float(leaks.sum()) / max(1, sums.numel()),
+        violations=int((leaks > 0).sum()),
+    )
+
+
+def of_item(allowed: Tensor, item: int) -> Tensor:
+    """Return the [H|1, L|1, S|1] part of a tensor broadcastable to [N, H, L, S] that belongs to one batch item."""
+    return allowed[item if allowed.shape[0] > 1 else 0]

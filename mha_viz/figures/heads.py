@@ -1,0 +1,206 @@
+"""Heatmaps of weights: all heads, their average, one head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.errors import ScenarioError
+from mha_viz.figures import grammar, states
+from mha_viz.figures.grammar import Codes, Floats, Scale, Spec
+
+MAX_COLUMNS = 4
+GAP = 0.05
+
+
+def head_grid(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
+    """Return a heatmap for each head of one batch item."""
+    record = _checked(run, layer, item)
+    weights = _array(record.weights[item])  # [H, L, S]
+    titles = [f"head {h}" for h in range(len(weights))]
+    return _spec(run, layer, item, _panels(weights, states.of_heads(record, item), titles, scale))
+
+
+def average(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
+    """Return a heatmap of the mean over heads of one batch item."""
+    record = _checked(run, layer, item)
+    weights = _array(record.average[item])[None]  # [1, L, S]
+    return _spec(run, layer, item, _panels(weights, [states.of_average(record, item)], [_average_title(record)], scale))
+
+
+def head(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
+    """Return a heatmap of one head of one batch item."""
+    record = _checked(run, layer, item, head)
+    weights = _array(record.weights[item, head])[None]  # [1, L, S]
+    return _spec(run, layer, item, _panels(weights, [states.of_heads(record, item)[head]], [f"head {head}"], scale))
+
+
+def detail(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
+    """Return three heatmaps with common axes: the average, one head, and that head's mask."""
+    record = _checked(run, layer, item, head)
+    weights = np.stack([_array(record.average[item]), _array(record.weights[item, head])])  # [2, L, S]
+    codes = [states.of_average(record, item), states.of_heads(record, item)[head]]
+    panels = _panels(weights, codes, [_average_title(record), f"head {head}"], scale)
+    mask = Panel(
+        title=f"mask of head {head}",
+        values=np.ones_like(weights[1]),
+        weights=weights[1],
+        codes=states.of_mask(record, item, head),
+        low=0.0,
+        high=1.0,
+        colours=[[0.0, grammar.ALLOWED_COLOUR], [1.0, grammar.ALLOWED_COLOUR]],
+        bar=None,
+    )
+    return _spec(run, layer, item, [*panels, mask])
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One heatmap: `values` [L, S] are what colours show, `weights` [L, S] what hover says."""
+
+    title: str
+    values: Floats
+    weights: Floats
+    codes: Codes | None
+    low: float
+    high: float
+    colours: list[list[Any]]
+    bar: dict[str, Any] | None
+
+
+def _checked(run: Run, layer: int, item: int, head: int = 0) -> LayerAttention:
+    record = run.layers[layer]
+    items, heads = record.weights.shape[:2]
+    for name, index, end in (("item", item, items), ("head", head, heads)):
+        if not 0 <= index < end:
+            raise ScenarioError(f"{name} must be from 0 to {end - 1}, not {index}.", field=name)
+    return record
+
+
+def _average_title(record: LayerAttention) -> str:
+    return f"average of {record.weights.shape[1]} heads"
+
+
+def _array(weights: Tensor) -> Floats:
+    found: Floats = weights.float().cpu().numpy()
+    return found
+
+
+def _panels(weights: Floats, codes: Sequence[Codes | None], titles: list[str], scale: Scale) -> list[Panel]:
+    values, low, high, bar = grammar.scaled(weights, scale)
+    return [
+        Panel(title, values[p], weights[p], codes[p], low, high, grammar.WEIGHT_COLOURS, bar if p == 0 else None)
+        for p, title in enumerate(titles)
+    ]
+
+
+def _spec(run: Run, layer: int, item: int, panels: list[Panel]) -> Spec:
+    data = [trace for index, panel in enumerate(panels) for trace in _traces(panel, index)]
+    titles = [panel.title for panel in panels]
+    return {"data": data, "layout": _layout(titles, run.query_tokens(item), run.key_tokens(item, layer))}
+
+
+def _traces(panel: Panel, index: int) -> list[dict[str, Any]]:
+    axes = {"xaxis": _axis("x", index), "yaxis": _axis("y", index)}
+    exact = panel.values is panel.weights or np.shares_memory(panel.values, panel.weights)
+    weights = {
+        "type": "heatmap",
+        "z": panel.values,
+        "zmin": panel.low,
+        "zmax": panel.high,
+        "colorscale": panel.colours,
+        "showscale": panel.bar is not None,
+        "colorbar": {"thickness": 12, "outlinewidth": 0, **(panel.bar or {})},
+        "name": panel.title,
+        "meta": {"layer": "weights", "panel": index},
+        "hovertemplate": f"{panel.title}<br>query %{{y}}, key %{{x}}<br>"
+        f"weight %{{{'z' if exact else 'customdata'}:.4g}}<extra></extra>",
+        **({} if exact else {"customdata": panel.weights}),
+        **axes,
+    }
+    if panel.codes is None:
+        return [weights]
+    state = {
+        "type": "heatmap",
+        "z": panel.codes,
+        "zmin": -0.5,
+        "zmax": grammar.VIOLATION + 0.5,
+        "colorscale": grammar.STATE_COLOURSCALE,
+        "showscale": False,
+        "hoverinfo": "skip",
+        "meta": {"layer": "state", "panel": index},
+        **axes,
+    }
+    return [weights, state]
+
+
+def _axis(letter: str, panel: int) -> str:
+    return letter if panel == 0 else f"{letter}{panel + 1}"
+
+
+def _layout(titles: list[str], query_tokens: tuple[str, ...], key_tokens: tuple[str, ...]) -> dict[str, Any]:
+    columns = min(MAX_COLUMNS, len(titles))
+    rows = -(-len(titles) // columns)
+    layout: dict[str, Any] = {
+        "meta": {
+            "panels": [{"title": t, "xaxis": _axis("x", p), "yaxis": _axis("y", p)} for p, t in enumerate(titles)],
+            "query_tokens": list(query_tokens),
+            "key_tokens": list(key_tokens),
+            "columns": columns,
+            "query_title": "query",
+            "key_title": "key",
+        },
+        "annotations": [],
+        "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
+        "height": 120 + rows * (260 if len(titles) > 1 else 440),
+    }
+    for panel, title in enumerate(titles):
+        across, down = panel % columns, panel // columns
+        x, y = _span(across, columns), _span(rows - 1 - down, rows)
+        suffix = "" if panel == 0 else str(panel + 1)
+        layout[f"xaxis{suffix}"] = _axis_layout(key_tokens, columns, "key" if down == rows - 1 else "") | {
+            "domain": x,
+            "anchor": _axis("y", panel),
+            "range": [-0.5, len(key_tokens) - 0.5],
+        }
+        layout[f"yaxis{suffix}"] = _axis_layout(query_tokens, rows, "query" if across == 0 else "") | {
+            "domain": y,
+            "anchor": _axis("x", panel),
+            "range": [len(query_tokens) - 0.5, -0.5],
+        }
+        layout["annotations"].append(
+            {
+                "text": grammar.label(title),
+                "x": sum(x) / 2,
+                "y": y[1],
+                "xref": "paper",
+                "yref": "paper",
+                "yanchor": "bottom",
+                "showarrow": False,
+            }
+        )
+    return layout
+
+
+def _span(place: int, count: int) -> list[float]:
+    width = (1 - GAP * (count - 1)) / count
+    return [place * (width + GAP), place * (width + GAP) + width]
+
+
+def _axis_layout(tokens: tuple[str, ...], panels: int, title: str) -> dict[str, Any]:
+    """Label at most as many tokens as have room: about 40 across the figure."""
+    step = max(1, -(-len(tokens) * panels // 40))
+    shown = np.arange(0, len(tokens), step)
+    return {
+        "tickvals": shown.tolist(),
+        "ticktext": [grammar.label(tokens[i]) for i in shown],
+        "title": {"text": title},
+        "showgrid": False,
+        "zeroline": False,
+        "automargin": False,
+    }

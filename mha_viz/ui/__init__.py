@@ -1,0 +1,1 @@
+"""The only part that imports Streamlit: state, controls, panels, the plot component, the server."""

@@ -1,0 +1,49 @@
+"""Runs shared by everyone on this server, so that a class that opens one link computes once.
+
+The cache is keyed by the Scenario's canonical text and bounded by the bytes it holds. What comes out of it is shared:
+it is never changed.
+"""
+
+from __future__ import annotations
+
+import os
+from threading import Condition
+
+import cachetools
+import streamlit as st
+
+from mha_viz import attention
+from mha_viz.attention import memory
+from mha_viz.attention.records import Run
+from mha_viz.inputs.assemble import sizes
+from mha_viz.scenario import Scenario
+
+BUDGET_VARIABLE = "MHA_VIZ_CACHE_MB"
+DEFAULT_BUDGET_MB = 512
+QUICK_BYTES = 100 * 2**20
+
+
+def _size(run: Run) -> int:
+    """Count the bytes of a run's tensors, the average over heads included."""
+    held = [run.inputs.query, run.inputs.key, run.inputs.value]
+    for layer in run.layers:
+        held += [layer.weights, layer.average, layer.output]
+    return sum(t.numel() * t.element_size() for t in held)
+
+
+_budget = int(float(os.environ.get(BUDGET_VARIABLE, DEFAULT_BUDGET_MB)) * 2**20)
+_runs: cachetools.LRUCache[str, Run] = cachetools.LRUCache(maxsize=_budget, getsizeof=_size)
+
+
+@cachetools.cached(_runs, key=Scenario.to_query, condition=Condition())
+def run(scenario: Scenario) -> Run:
+    """Return the Run of a Scenario, computed at most once at a time; errors are as those of `mha_viz.run`."""
+    return attention.run(scenario)
+
+
+def run_with_spinner(scenario: Scenario) -> Run:
+    """Return the Run of a Scenario, with a spinner while a large one is computed."""
+    if scenario.to_query() in _runs or memory.estimate(scenario, sizes(scenario)) < QUICK_BYTES:
+        return run(scenario)
+    with st.spinner("Running the layer", show_time=True):
+        return run(scenario)

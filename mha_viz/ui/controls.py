@@ -1,0 +1,208 @@
+"""The sidebar: one control for each field of the Scenario, made from the field's metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from mha_viz import gallery, settings
+from mha_viz.attention import Run, device
+from mha_viz.errors import MhaVizError
+from mha_viz.inputs import store
+from mha_viz.inputs.upload import SUFFIXES, read_upload
+from mha_viz.masks import PATTERNS
+from mha_viz.scenario import GROUPS, INPUTS, MASKS, Scenario
+from mha_viz.ui import state
+from mha_viz.ui.view import HEATMAP, View
+
+OPEN_AT_FIRST = (INPUTS, MASKS)
+FIELDS_OF_SOURCE = {
+    "text": ("text", "key_text", "positions"),
+    "table": ("table", "key_table", "value_table"),
+    "upload": ("query_file", "key_file", "value_file"),
+}
+_SOURCE_FIELDS = frozenset(name for names in FIELDS_OF_SOURCE.values() for name in names)
+
+
+def settings_panel() -> None:
+    """Draw all settings of the Scenario; a closed group draws nothing and costs nothing."""
+    _offer("example", "Open an example", [example.name for example in gallery.EXAMPLES], _open_example)
+    for group in GROUPS:
+        box = st.expander(group, expanded=group in OPEN_AT_FIRST, key=f"group:{group}", on_change="rerun")
+        if box.open:
+            with box:
+                _group(group)
+    with st.container(horizontal=True):
+        st.button("Undo", on_click=_undo, help="Take back the last change of settings.", width="stretch")
+        st.button("Start over", on_click=_start_over, help="Back to the first picture; Undo works.", width="stretch")
+
+
+def _offer(name: str, label: str, options: list[str], choose: Callable[[str], None]) -> None:
+    """Draw a list that acts on a choice and then shows its label again."""
+    key = f"w:{name}"
+    st.session_state[key] = None
+
+    def act() -> None:
+        if st.session_state[key] is not None:
+            choose(st.session_state[key])
+            state.rerun(controls=True)
+
+    st.selectbox(label, options, index=None, key=key, on_change=act, placeholder=label, label_visibility="collapsed")
+
+
+def _open_example(name: str) -> None:
+    state.put(gallery.named(name).scenario)
+
+
+def _choose_pattern(text: str) -> None:
+    state.change(mask=text)
+
+
+def _undo() -> None:
+    state.undo()
+    state.rerun(controls=True)
+
+
+def _start_over() -> None:
+    state.put(Scenario())
+    state.rerun(controls=True)
+
+
+def view_bar(run: Run, view: View) -> None:
+    """Draw the choices that change no number: kind of picture, colours, batch item, head."""
+    items, heads = run.layers[0].weights.shape[:2]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        _view_choice("show", view.show, settings.metadata(View)["show"].choices)
+        if view.show == HEATMAP:
+            _view_choice("scale", view.scale, settings.metadata(View)["scale"].choices)
+        _view_index("head", view.head, heads)
+        if items > 1:
+            _view_index("item", view.item, items)
+
+
+def _view_choice(name: str, value: str, options: tuple[str, ...]) -> None:
+    about = settings.metadata(View)[name]
+    st.session_state[f"w:view:{name}"] = value
+    st.segmented_control(
+        about.label or name,
+        options,
+        key=f"w:view:{name}",
+        help=about.help,
+        required=True,
+        on_change=_look,
+        args=(name,),
+    )
+
+
+def _view_index(name: str, value: int, count: int) -> None:
+    about = settings.metadata(View)[name]
+    st.session_state[f"w:view:{name}"] = value
+    st.number_input(
+        about.label or name,
+        0,
+        count - 1,
+        key=f"w:view:{name}",
+        help=about.help,
+        on_change=_look,
+        args=(name,),
+        width=130,
+    )
+
+
+def _look(name: str) -> None:
+    state.look(**{name: st.session_state[f"w:view:{name}"]})
+
+
+def _group(group: str) -> None:
+    for name, about in settings.metadata(Scenario).items():
+        if about.group == group and _applies(name):
+            _control(name)
+            if name == "mask":
+                _offer("pattern", "Choose a known mask", [p.example for p in PATTERNS.values()], _choose_pattern)
+
+
+def _applies(name: str) -> bool:
+    source = state.shown("source")
+    return name not in _SOURCE_FIELDS or name in FIELDS_OF_SOURCE.get(source, ())
+
+
+def _control(name: str) -> None:
+    about = settings.metadata(Scenario)[name]
+    kind, _ = settings.kinds(Scenario)[name]
+    if name.endswith("_file"):
+        _uploader(name)
+        return
+    key = f"w:{name}"
+    st.session_state[key] = state.shown(name)
+    common: dict[str, Any] = {
+        "label": about.label or name,
+        "key": key,
+        "help": about.help,
+        "on_change": _commit,
+        "args": (name,),
+    }
+    if kind is bool:
+        st.checkbox(**common)
+    elif name == "device":
+        st.selectbox(options=list(dict.fromkeys([*device.available(), state.shown(name)])), **common)
+    elif about.choices:
+        st.selectbox(options=about.choices, **common)
+    elif kind in (int, float):
+        _number(name, about, kind, common)
+    elif about.lines > 1:
+        st.text_area(height=34 + 24 * about.lines, max_chars=about.max_chars, **common)
+    else:
+        st.text_input(max_chars=about.max_chars, **common)
+
+
+def _number(name: str, about: settings.Setting, kind: type, common: dict[str, Any]) -> None:
+    low, high = kind(about.low or 0), kind(about.high or 0)
+    if kind is float and high == 1.0:
+        st.slider(min_value=low, max_value=high, step=0.05, **common)
+    else:
+        step = 1 if kind is int else 0.5
+        st.number_input(min_value=low, max_value=high, step=step, placeholder="automatic", **common)
+
+
+def _commit(name: str) -> None:
+    value = st.session_state[f"w:{name}"]
+    _, optional = settings.kinds(Scenario)[name]
+    if value is None and not optional:
+        value = settings.default_of(Scenario, name)
+    state.change(**{name: value})
+    # Other controls change with the source, and a text may be stored in another spelling than it was typed in.
+    state.rerun(controls=name == "source" or state.shown(name) != st.session_state[f"w:{name}"])
+
+
+def _uploader(name: str) -> None:
+    about = settings.metadata(Scenario)[name]
+    current = state.shown(name)
+    role = name.removesuffix("_file")
+    st.file_uploader(
+        f"{role} file",
+        type=[s.removeprefix(".") for s in SUFFIXES],
+        key=f"w:{name}",
+        help=about.help,
+        on_change=_take_file,
+        args=(name,),
+    )
+    if current:
+        st.caption("in use: " + _plain(current.partition(" ")[2]))
+
+
+def _take_file(name: str) -> None:
+    file = st.session_state[f"w:{name}"]
+    try:
+        reference = store.put(read_upload(file.name, file.getvalue())) if file is not None else ""
+    except MhaVizError as error:
+        state.refuse(str(error))
+    else:
+        state.change(**{name: reference})
+    state.rerun(controls=True)
+
+
+def _plain(text: str) -> str:
+    """Escape what Streamlit's captions read as Markdown."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|~:$" else c for c in text)

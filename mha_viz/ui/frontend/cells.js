@@ -1,0 +1,269 @@
+// Paints cells: colours from the bytes through a small bitmap, states (masked, NaN, violation) in screen pixels.
+
+const MASKED = 1;
+const PADDED = 2;
+const BOTH = 3;
+const NAN = 4;
+const VIOLATION = 5;
+const HATCH_FROM = 4; // px: smaller cells are plain grey
+const GLYPH_FROM = 8; // px: smaller NaN cells have no X
+const OUTLINE_FROM = 6; // px: smaller violations are filled
+
+const tables = new Map();
+const specials = new WeakMap();
+const hatches = new WeakMap();
+
+// Packs [r, g, b] for a Uint32 view of canvas pixels (little-endian, as on every machine with a browser).
+function packed([red, green, blue]) {
+  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+}
+
+export function rgb(colour) {
+  const context = new OffscreenCanvas(1, 1).getContext("2d");
+  context.fillStyle = colour;
+  context.fillRect(0, 0, 1, 1);
+  return Array.from(context.getImageData(0, 0, 1, 1).data.subarray(0, 3));
+}
+
+// The 256 colours of a scale; the browser's own gradient understands every way to write a colour.
+function table(colorscale) {
+  const key = JSON.stringify(colorscale);
+  if (!tables.has(key)) {
+    const context = new OffscreenCanvas(256, 1).getContext("2d");
+    const gradient = context.createLinearGradient(0.5, 0, 255.5, 0);
+    colorscale.forEach(([place, colour]) => gradient.addColorStop(place, colour));
+    context.fillStyle = gradient;
+    context.fillRect(0, 0, 256, 1);
+    tables.set(key, new Uint32Array(context.getImageData(0, 0, 256, 1).data.buffer));
+  }
+  return tables.get(key);
+}
+
+function bitmap(panel, pool, look) {
+  const kept = panel.bitmap;
+  if (kept?.pool === pool && kept.look === look) return kept.canvas;
+  const width = Math.ceil(panel.columns / pool);
+  const height = Math.ceil(panel.rows / pool);
+  const image = new ImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const colours = table(panel.colorscale);
+  const masked = packed(look.masked);
+  const states = [0, masked, masked, masked, packed(look.nan), 0]; // 0: the colour of the weight
+  if (pool > 1) poolCells(panel, pool, width, pixels, colours, states);
+  else if (panel.state) stateCells(panel, pixels, colours, states);
+  else for (let i = 0; i < pixels.length; i += 1) pixels[i] = colours[panel.cells[i]];
+  const canvas = new OffscreenCanvas(width, height);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  panel.bitmap = { pool, look, canvas };
+  return canvas;
+}
+
+function stateCells({ cells, state }, pixels, colours, states) {
+  for (let i = 0; i < pixels.length; i += 1) pixels[i] = states[state[i]] || colours[cells[i]];
+}
+
+// One pixel for pool x pool cells shows the largest of their weights: a single strong cell must not vanish.
+function poolCells({ cells, state, rows, columns }, pool, width, pixels, colours, states) {
+  const largest = new Int16Array(pixels.length).fill(-1);
+  for (let row = 0, i = 0; row < rows; row += 1) {
+    const start = Math.floor(row / pool) * width;
+    for (let column = 0; column < columns; column += 1, i += 1) {
+      const at = start + ((column / pool) | 0);
+      const hidden = state && states[state[i]];
+      if (!hidden) {
+        if (cells[i] > largest[at]) largest[at] = cells[i];
+      } else if (largest[at] < 0) pixels[at] = hidden;
+    }
+  }
+  for (let at = 0; at < pixels.length; at += 1) if (largest[at] >= 0) pixels[at] = colours[largest[at]];
+}
+
+// Where a panel's cells are on the screen: cell (row, column) starts at left + (column + 0.5 - x0) * dx.
+export function viewport(gd, panel) {
+  const x = gd._fullLayout?.[`xaxis${panel.xaxis.slice(1)}`];
+  const y = gd._fullLayout?.[`yaxis${panel.yaxis.slice(1)}`];
+  if (!x || !y) return null;
+  const [x0, x1] = x.range;
+  const [y1, y0] = y.range;
+  const size = { left: x._offset, top: y._offset, width: x._length, height: y._length };
+  return { ...size, x0, y0, dx: x._length / (x1 - x0), dy: y._length / (y1 - y0) };
+}
+
+export function cellBox(view, row, column) {
+  const left = view.left + (column - 0.5 - view.x0) * view.dx;
+  return { left, top: view.top + (row - 0.5 - view.y0) * view.dy, width: view.dx, height: view.dy };
+}
+
+function within(value, end) {
+  return Math.min(Math.max(Math.round(value), 0), end);
+}
+
+function visibleCells(view, panel) {
+  return {
+    top: within(view.y0, panel.rows - 1),
+    left: within(view.x0, panel.columns - 1),
+    bottom: within(view.y0 + view.height / view.dy, panel.rows - 1),
+    right: within(view.x0 + view.width / view.dx, panel.columns - 1),
+  };
+}
+
+function specialCells(state) {
+  if (!specials.has(state)) {
+    const found = { [NAN]: [], [VIOLATION]: [] };
+    for (let i = 0; i < state.length; i += 1) if (state[i] >= NAN) found[state[i]]?.push(i);
+    specials.set(state, found);
+  }
+  return specials.get(state);
+}
+
+// Runs of hatched cells as paths from the panel's corner, kept because all heads mostly share mask and zoom.
+function hatchPaths(panel, view) {
+  const key = [view.x0, view.y0, view.dx, view.dy, view.width, view.height].join();
+  const kept = hatches.get(panel.state);
+  if (kept?.key === key) return kept.paths;
+  const paths = { [MASKED]: new Path2D(), [PADDED]: new Path2D(), [BOTH]: new Path2D() };
+  const seen = visibleCells(view, panel);
+  for (let row = seen.top; row <= seen.bottom; row += 1) {
+    const base = row * panel.columns;
+    for (let from = seen.left; from <= seen.right; ) {
+      const code = panel.state[base + from];
+      let to = from + 1;
+      while (to <= seen.right && panel.state[base + to] === code) to += 1;
+      const x = (from - 0.5 - view.x0) * view.dx;
+      paths[code]?.rect(x, (row - 0.5 - view.y0) * view.dy, (to - from) * view.dx, view.dy);
+      from = to;
+    }
+  }
+  hatches.set(panel.state, { key, paths });
+  return paths;
+}
+
+// A tile of diagonal lines; -1 falls, 1 rises, both cross. Drawn in device pixels, so it stays sharp.
+function hatchTile(directions, colour, ratio) {
+  const size = Math.round(6 * ratio);
+  const tile = new OffscreenCanvas(size, size);
+  const context = tile.getContext("2d");
+  context.strokeStyle = colour;
+  context.lineWidth = 1.1 * ratio;
+  for (const direction of directions) {
+    for (const shift of [-size, 0, size]) {
+      const [from, to] = direction > 0 ? [size + 1, -1] : [-1, size + 1];
+      context.moveTo(shift - 1, from);
+      context.lineTo(shift + size + 1, to);
+    }
+  }
+  context.stroke();
+  return tile;
+}
+
+function paintHatches(context, panel, view, look, ratio) {
+  const paths = hatchPaths(panel, view);
+  const directions = { [MASKED]: [1], [PADDED]: [-1], [BOTH]: [1, -1] };
+  context.save();
+  context.translate(view.left, view.top);
+  for (const [code, path] of Object.entries(paths)) {
+    look.tiles ??= {};
+    const tile = (look.tiles[`${code}:${ratio}`] ??= hatchTile(directions[code], look.hatch, ratio));
+    const pattern = context.createPattern(tile, "repeat");
+    pattern.setTransform(new DOMMatrix().scale(1 / ratio));
+    context.fillStyle = pattern;
+    context.fill(path);
+  }
+  context.restore();
+}
+
+function eachVisible(indices, panel, view, draw) {
+  for (const i of indices) {
+    const box = cellBox(view, Math.floor(i / panel.columns), i % panel.columns);
+    const outside =
+      box.left + box.width < view.left ||
+      box.top + box.height < view.top ||
+      box.left > view.left + view.width ||
+      box.top > view.top + view.height;
+    if (!outside) draw(box);
+  }
+}
+
+function paintCrosses(context, panel, view, look) {
+  context.beginPath();
+  eachVisible(specialCells(panel.state)[NAN], panel, view, ({ left, top, width, height }) => {
+    const inset = Math.min(width, height) * 0.22;
+    context.moveTo(left + inset, top + inset);
+    context.lineTo(left + width - inset, top + height - inset);
+    context.moveTo(left + width - inset, top + inset);
+    context.lineTo(left + inset, top + height - inset);
+  });
+  context.strokeStyle = look.cross;
+  context.lineWidth = Math.min(3, Math.max(1.2, view.dx * 0.08));
+  context.stroke();
+}
+
+// The warning outline has a light line inside it: a ring that no other cell has, in grey too.
+function paintOutlines(context, panel, view, look) {
+  const width = Math.min(4, Math.max(1.5, Math.min(view.dx, view.dy) * 0.1));
+  eachVisible(specialCells(panel.state)[VIOLATION], panel, view, (box) => {
+    const ring = (inset, colour) => {
+      context.strokeStyle = colour;
+      context.lineWidth = width;
+      context.strokeRect(box.left + inset, box.top + inset, box.width - 2 * inset, box.height - 2 * inset);
+    };
+    if (Math.min(box.width, box.height) > 5 * width) ring(width * 1.5, "#ffffff");
+    ring(width / 2, look.warning);
+  });
+}
+
+// Cells too small to see are drawn at least 2 px wide, each spot once, however many cells fall on it.
+function paintSpots(context, panel, view, colour, code) {
+  const size = { width: Math.max(view.dx, 2), height: Math.max(view.dy, 2) };
+  const across = Math.ceil(view.width / size.width) + 2;
+  const drawn = new Uint8Array(across * (Math.ceil(view.height / size.height) + 2));
+  context.fillStyle = colour;
+  eachVisible(specialCells(panel.state)[code], panel, view, ({ left, top }) => {
+    const column = Math.floor((left - view.left) / size.width + 1);
+    const at = Math.floor((top - view.top) / size.height + 1) * across + column;
+    if (drawn[at]) return;
+    drawn[at] = 1;
+    context.fillRect(left, top, size.width, size.height);
+  });
+}
+
+function paintStates(context, panel, view, look, ratio) {
+  const cell = Math.min(view.dx, view.dy);
+  if (cell >= HATCH_FROM) paintHatches(context, panel, view, look, ratio);
+  if (cell >= GLYPH_FROM) paintCrosses(context, panel, view, look);
+  else if (cell < 2) paintSpots(context, panel, view, look.nanCss, NAN);
+  if (cell >= OUTLINE_FROM) paintOutlines(context, panel, view, look);
+  else paintSpots(context, panel, view, look.warning, VIOLATION);
+}
+
+// How many cells across and down share a device pixel, at least 1.
+export function poolOf(view, ratio) {
+  return Math.max(1, Math.ceil(1 / (Math.min(view.dx, view.dy) * ratio) - 1e-6));
+}
+
+export function paintPanel(context, panel, view, look, ratio) {
+  const pool = poolOf(view, ratio);
+  const canvas = bitmap(panel, pool, look);
+  context.save();
+  context.beginPath();
+  context.rect(view.left, view.top, view.width, view.height);
+  context.clip();
+  context.imageSmoothingEnabled = false;
+  const corner = cellBox(view, 0, 0);
+  context.drawImage(canvas, corner.left, corner.top, canvas.width * pool * view.dx, canvas.height * pool * view.dy);
+  if (panel.state) paintStates(context, panel, view, look, ratio);
+  context.restore();
+}
+
+// Sizes a canvas for the screen's density and returns its cleared context, in CSS pixels.
+export function prepare(canvas, width, height, ratio) {
+  const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== across || canvas.height !== down) {
+    Object.assign(canvas, { width: across, height: down });
+    if (canvas.style) Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
+  }
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+}

@@ -1,0 +1,124 @@
+"""The project's own plot: attention heatmaps as a Streamlit component, with `st.plotly_chart` where it cannot run.
+
+Plotly.js owns axes, zoom, labels and colour bars. The cells are painted from raw bytes on a canvas under it, so that
+new data of the same shape costs a repaint and no Plotly work, keeps the zoom, and shows exact values under the pointer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from mha_viz.ui import assets, values
+from mha_viz.ui.assets import frontend_route, plotly_js_route
+from mha_viz.ui.wire import Spec, encode
+
+__all__ = ["clicked", "encode", "frontend_route", "heatmaps", "plotly_js_route"]
+
+PLOT_VARIABLE = "MHA_VIZ_PLOT"
+"""Environment variable: `plotly_chart` draws with `st.plotly_chart` even where the component could run."""
+
+_HTML = """
+<div class="mha-plot" tabindex="0">
+  <canvas class="mha-cells" aria-hidden="true"></canvas>
+  <div class="mha-axes"></div>
+  <canvas class="mha-marks" aria-hidden="true"></canvas>
+  <div class="mha-tip" hidden></div>
+  <div class="mha-note" hidden></div>
+  <div class="mha-status" role="status" aria-live="polite"></div>
+</div>
+"""
+
+_component = st.components.v2.component(
+    "mha_viz_plot",
+    html=_HTML,
+    css=assets.read("plot.css"),
+    # Only the loader travels with each message; the modules are fetched once and cached for ever.
+    js=assets.read("loader.js").replace("FRONTEND_FOLDER", assets.frontend_folder()),
+    isolate_styles=False,  # Plotly puts its own style sheet into the document
+)
+
+
+def heatmaps(
+    spec: Spec,
+    *,
+    key: str,
+    alt: str,
+    selected: tuple[int, int, int] | None = None,
+    on_cell: Callable[[], None] | None = None,
+    filename: str = "attention",
+) -> None:
+    """Draw a figure of attention heatmaps, or any other Plotly figure, in the width that there is.
+
+    Args:
+        spec: a Plotly figure as a dict with `data` and `layout`. Heatmaps marked `meta={"layer": "weights"}` are
+            painted by the component with the states of `meta={"layer": "state"}` over them.
+        key: the element's key; with the same key, zoom and keyboard cursor stay while the data changes.
+        alt: what a screen reader says the figure is.
+        selected: (panel, query, key) of a cell to outline.
+        on_cell: called before the rerun that follows a click, tap or Enter on a cell; `clicked(key)` says which.
+        filename: name of downloaded images, without an ending.
+    """
+    if _component_runs():
+        data = encode(spec, alt=alt, selected=selected, filename=filename)
+        _component(key=key, data=data, on_cell_change=on_cell or _nothing, on_stale_change=_nothing)
+    else:
+        st.plotly_chart(chart_figure(spec, selected), key=key, alt=alt, config=_chart_config(filename))
+
+
+def clicked(key: str) -> tuple[int, int, int] | None:
+    """Return (panel, query, key) of the cell that was clicked just before this run, or None.
+
+    The browser's word is checked for its form only: whoever uses the numbers compares them with the figure's sizes.
+    """
+    state = st.session_state.get(key)
+    cell = state.get("cell") if isinstance(state, Mapping) else None
+    if not isinstance(cell, Mapping):
+        return None
+    indices = [cell.get(name) for name in ("panel", "query", "key")]
+    panel, query, column = (i if isinstance(i, int) and not isinstance(i, bool) else -1 for i in indices)
+    return (panel, query, column) if min(panel, query, column) >= 0 else None
+
+
+def chart_figure(spec: Spec, selected: tuple[int, int, int] | None = None) -> dict[str, Any]:
+    """Return a figure as `st.plotly_chart` draws it fastest: a plain dict whose axes make no room for themselves.
+
+    The cell (panel, query, key) of `selected` is outlined by a shape.
+    """
+    layout = dict(spec.get("layout") or {})
+    for name in layout:
+        if name.startswith(("xaxis", "yaxis")):
+            layout[name] = {**layout[name], "automargin": False}
+    meta = layout.get("meta")
+    panels = meta.get("panels", ()) if isinstance(meta, Mapping) else ()
+    if selected is not None and selected[0] < len(panels):
+        layout["shapes"] = [*layout.get("shapes", ()), _outline(panels[selected[0]], selected[1], selected[2])]
+    return {"data": list(spec["data"]), "layout": layout}
+
+
+def _outline(panel: Mapping[str, Any], query: int, key: int) -> dict[str, Any]:
+    return {
+        "type": "rect",
+        "xref": panel["xaxis"],
+        "yref": panel["yaxis"],
+        "x0": key - 0.5,
+        "x1": key + 0.5,
+        "y0": query - 0.5,
+        "y1": query + 0.5,
+        "line": {"color": "rgb(255,255,255)", "width": 2},
+    }
+
+
+def _chart_config(filename: str) -> dict[str, Any]:
+    return {"displaylogo": False, "scrollZoom": False, "toImageButtonOptions": {"filename": filename}}
+
+
+def _component_runs() -> bool:
+    return values.serving() and os.environ.get(PLOT_VARIABLE) != "plotly_chart"
+
+
+def _nothing() -> None:
+    """Do nothing: Streamlit takes only the events that have a callback."""

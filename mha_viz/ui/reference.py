@@ -1,0 +1,95 @@
+"""Tables of everything that can be set, made from the registries and metadata, so that they cannot drift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mha_viz import settings
+from mha_viz.inputs.synthetic import SOURCES
+from mha_viz.masks import PATTERNS
+from mha_viz.scenario import Scenario
+from mha_viz.ui.view import View
+
+LANGUAGE = (
+    ("`b` `h` `q` `k`", "index of the batch item, the head, the query, the key"),
+    ("`N` `H` `L` `S`", "how many of them there are"),
+    (
+        "`(q - k < 3)`, `(k % 4 == 0)`, `(h == 0)`",
+        "comparisons of index arithmetic; beside `&`, `|`, `^` in parentheses",
+    ),
+    ("`&` `|` `^` `~`", "and, or, either-or, not; the words `and`, `or`, `not` work too"),
+    ("`alibi`, `-abs(q - k) / 2`", "score biases: numbers added to the scores before the softmax"),
+)
+
+KEYS = (
+    ("arrow keys", "move the cursor over a figure's cells, once it has the focus"),
+    ("Home, End, Page Up, Page Down", "first and last key, ten queries up and down"),
+    ("`[` and `]`", "previous and next head"),
+    ("Enter or Space", "open the cell: what its weight is made of"),
+    ("0, or a double click", "reset the zoom"),
+    ("Esc", "clear the cursor"),
+)
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a Markdown table; a `|` inside a cell is escaped."""
+    heads = list(heads)
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def masks() -> str:
+    """Return the table of mask patterns."""
+    rows = [(f"`{p.example}`", p.summary) for p in PATTERNS.values()]
+    return table(("pattern", "a query may attend to"), rows)
+
+
+def sources() -> str:
+    """Return the table of made-up inputs."""
+    return table(("source", "what it makes"), [(f"`{name}`", source.summary) for name, source in SOURCES.items()])
+
+
+def language() -> str:
+    """Return the table of the mask language's parts."""
+    return table(("written", "means"), LANGUAGE)
+
+
+def shortcuts() -> str:
+    """Return the table of keys that figures listen to."""
+    return table(("key", "does"), KEYS)
+
+
+def fields(of: type = Scenario) -> str:
+    """Return the table of settings: name, default, what is allowed, help."""
+    rows = [
+        (f"`{name}`", _default(of, name), _allowed(of, name, about), about.help.replace("\n", " "))
+        for name, about in settings.metadata(of).items()
+    ]
+    return table(("setting", "default", "allowed", "meaning"), rows)
+
+
+def _default(of: type, name: str) -> str:
+    value: Any = settings.default_of(of, name)
+    return "empty" if value in (None, "") else f"`{value}`"
+
+
+def _allowed(of: type, name: str, about: settings.Setting) -> str:
+    kind, _ = settings.kinds(of)[name]
+    if kind is bool:
+        return "on, off"
+    if about.choices:
+        return ", ".join(f"`{choice}`" for choice in about.choices)
+    if kind in (int, float):
+        return f"{about.low:,} to {about.high:,}"
+    return f"text, at most {about.max_chars:,} characters"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "Masks": masks,
+    "The mask language": language,
+    "Inputs": sources,
+    "Settings": fields,
+    "View": lambda: fields(View),
+    "Keys": shortcuts,
+}

@@ -1,0 +1,133 @@
+"""What a session remembers. The Scenario is the truth, widgets are views of it, the URL is rewritten from it.
+
+Only this module names keys of the session state. They hold texts and frozen dataclasses of primitives: no tensors,
+no figures, so a session costs next to nothing and a restarted server loses nothing that the URL doesn't bring back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from urllib.parse import parse_qsl
+
+import streamlit as st
+
+from mha_viz import settings
+from mha_viz.errors import MhaVizError
+from mha_viz.scenario import Scenario
+from mha_viz.ui.view import View
+
+SCENARIO, VIEW, HISTORY = "mha_scenario", "mha_view", "mha_history"
+PENDING, PROBLEM, NOTES = "mha_pending", "mha_problem", "mha_notes"
+MAX_HISTORY = 100
+
+CONTROLS, PICTURE = "controls", "picture"
+"""The two fragments of a page: its settings, and what is drawn from them."""
+
+
+def load() -> None:
+    """Start the session from the URL, once; later runs find it started."""
+    if SCENARIO in st.session_state:
+        return
+    link = settings.encode_query(list(_url_items()))
+    asked, seen = settings.read_query(Scenario, link), settings.read_query(View, link)
+    scenario, misfits = Scenario.nearest(asked.values)
+    unknown = [name for name in asked.unknown if name in seen.unknown]
+    notes = [f"The link's setting {name[:60]!r} is not known to this version and was left out." for name in unknown]
+    notes += [f"{error} The link's value was left out." for error in (*asked.errors, *seen.errors, *misfits)]
+    st.session_state.update(
+        {SCENARIO: scenario, VIEW: View(**seen.values), HISTORY: [], PENDING: {}, PROBLEM: "", NOTES: notes}
+    )
+
+
+def _url_items() -> list[tuple[str, str]]:
+    return [(name, st.query_params[name]) for name in st.query_params]
+
+
+def scenario() -> Scenario:
+    """Return the session's Scenario, which is always valid."""
+    found: Scenario = st.session_state[SCENARIO]
+    return found
+
+
+def view() -> View:
+    """Return the session's View; its indices may be out of bounds for the run (see `View.within`)."""
+    found: View = st.session_state[VIEW]
+    return found
+
+
+def notes() -> list[str]:
+    """Return one sentence for each part of the link that could not be used."""
+    found: list[str] = st.session_state[NOTES]
+    return found
+
+
+def problem() -> str:
+    """Return why the last change could not be made, or an empty text."""
+    return str(st.session_state[PROBLEM])
+
+
+def shown(name: str) -> Any:
+    """Return what the control of a Scenario's field shows: what was typed, even if it is not valid yet."""
+    return st.session_state[PENDING].get(name, getattr(scenario(), name))
+
+
+def change(**values: Any) -> None:
+    """Change settings; together with what was typed before if that did not fit, so that order doesn't matter.
+
+    If the result is not valid, the Scenario stays as it is, the typed values stay in their controls, and `problem()`
+    says why.
+    """
+    pending = {**st.session_state[PENDING], **values}
+    try:
+        changed = replace(scenario(), **pending)
+    except MhaVizError as error:
+        st.session_state[PENDING], st.session_state[PROBLEM] = pending, str(error)
+        return
+    put(changed)
+
+
+def refuse(why: str) -> None:
+    """Leave everything as it is and say why the last change could not be made."""
+    st.session_state[PROBLEM] = why
+
+
+def put(changed: Scenario) -> None:
+    """Make a Scenario the session's; the one before can be had back by `undo`."""
+    if changed != scenario():
+        st.session_state[HISTORY] = [*st.session_state[HISTORY], scenario().to_query()][-MAX_HISTORY:]
+    st.session_state.update({SCENARIO: changed, PENDING: {}, PROBLEM: "", NOTES: []})
+
+
+def look(**values: Any) -> None:
+    """Change the View."""
+    st.session_state[VIEW] = replace(view(), **values)
+
+
+def undo() -> None:
+    """Take back the last change of settings, or what was typed and did not fit."""
+    history: list[str] = st.session_state[HISTORY]
+    if st.session_state[PENDING]:
+        st.session_state.update({PENDING: {}, PROBLEM: ""})
+    elif history:
+        st.session_state.update({SCENARIO: Scenario.from_query(history[-1]), HISTORY: history[:-1], NOTES: []})
+
+
+def rerun(*, controls: bool = False) -> None:
+    """In a callback: rerun the picture instead of the fragment that the widget is in, and the controls on demand.
+
+    A change then sends what depends on it and not the settings too, which halves the time until it is painted.
+    """
+    st.rerun([PICTURE, CONTROLS] if controls else PICTURE)
+
+
+def link() -> str:
+    """Return the query string that reopens exactly this: settings and view."""
+    return "&".join(part for part in (scenario().to_query(), settings.to_query(view())) if part)
+
+
+def publish() -> None:
+    """Rewrite the URL where it does not say what the session holds."""
+    items = parse_qsl(link(), keep_blank_values=True)
+    if items != _url_items():
+        st.query_params.from_dict(dict(items))

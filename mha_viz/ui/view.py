@@ -1,0 +1,52 @@
+"""What of a run is on the screen: which item, head and cell, and how colours are scaled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mha_viz import settings
+from mha_viz.figures.grammar import SCALES
+from mha_viz.settings import setting
+
+VIEW = "View"
+HEATMAP, LINES, TOKENS = "heatmaps", "lines", "tokens"
+
+
+@dataclass(frozen=True)
+class View:
+    """The choices that change no number, only what is shown; the link carries them beside the Scenario."""
+
+    show: str = setting(
+        HEATMAP,
+        group=VIEW,
+        choices=(HEATMAP, LINES, TOKENS),
+        help="Heatmaps of all heads; lines from query to key tokens; or the text, shaded by one query's weights.",
+    )
+    scale: str = setting(
+        "shared",
+        group=VIEW,
+        choices=tuple(SCALES),
+        label="colour scale",
+        help="What a colour means. shared: the weight itself, the same in every head. per head, per row: its share of "
+        "the largest weight there. log: powers of ten, so that small weights show.",
+    )
+    item: int = setting(0, group=VIEW, low=0, high=4_095, label="batch item", help="Which item of the batch is shown.")
+    head: int = setting(0, group=VIEW, low=0, high=255, help="Which head is shown large.")
+    query: int | None = setting(None, group=VIEW, low=0, high=131_071, help="The chosen cell's query token.")
+    key: int | None = setting(None, group=VIEW, low=0, high=131_073, help="The chosen cell's key token.")
+
+    def __post_init__(self) -> None:
+        for name in settings.metadata(View):
+            object.__setattr__(self, name, settings.normalise(getattr(self, name), View, name))
+
+    def within(self, items: int, heads: int, length: int, keys: int) -> View:
+        """Return the view with indices that a run of these sizes doesn't have put back to the first, or to none."""
+        cell = self.query is not None and self.key is not None and self.query < length and self.key < keys
+        return View(
+            show=self.show,
+            scale=self.scale,
+            item=self.item if self.item < items else 0,
+            head=self.head if self.head < heads else 0,
+            query=self.query if cell else None,
+            key=self.key if cell else None,
+        )

@@ -1,0 +1,114 @@
+"""The app that test_plot_component.py drives: one component, and query parameters that say what it shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from mha_viz.ui import plot, server, values
+
+HOSTILE = [
+    '<a href="https://evil.example">x</a>',
+    "<img src=x onerror=alert(1)>",
+    "$\\frac{1}{2}$",
+    "%{z}",
+    "&lt;b&gt;",
+]
+SCALE = [[0.0, "rgb(0,0,100)"], [0.5, "rgb(0,100,0)"], [1.0, "rgb(255,255,0)"]]
+
+
+def axis(letter: str, panel: int) -> str:
+    return letter if panel == 0 else f"{letter}{panel + 1}"
+
+
+def states(size: int) -> np.ndarray:
+    """Row 0 plain, then in row r the code r in every second cell."""
+    codes = np.zeros((size, size), dtype=np.uint8)
+    for code in range(1, 6):
+        codes[code, ::2] = code
+    return codes
+
+
+def spec(panels: int, size: int, step: int, kind: str) -> dict:
+    rng = np.random.default_rng(step)
+    weights = rng.random((panels, size, size), dtype=np.float32) / 2
+    weights[:, 0, 0] = 0.123456789
+    weights[:, 0, 1] = 0
+    codes = None
+    if kind in ("states", "hostile"):
+        codes = states(size)
+        weights[:, codes == 4] = np.nan
+        weights[:, (codes > 0) & (codes < 4)] = 0
+    top = float(np.nanmax(weights))
+    data = []
+    for p in range(panels):
+        axes = {"xaxis": axis("x", p), "yaxis": axis("y", p)}
+        data.append(
+            {"type": "heatmap", "z": weights[p], "zmin": 0.0, "zmax": top, "colorscale": SCALE, "name": f"head {p}"}
+            | {"showscale": p == 0, "colorbar": {"title": {"text": "weight"}}}
+            | {"meta": {"layer": "weights", "panel": p}}
+            | axes
+        )
+        if codes is not None:
+            data.append(
+                {"type": "heatmap", "z": codes, "meta": {"layer": "state", "panel": p}, "showscale": False} | axes
+            )
+    words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "then", "sleeps"]
+    tokens = HOSTILE if kind == "hostile" else [str(i) for i in range(size)] if size > 20 else words
+    tokens = [tokens[i % len(tokens)] for i in range(size)]
+    titles = [f"head {p}" if kind != "hostile" else "<img src=y onerror=alert(2)>" for p in range(panels)]
+    meta = {
+        "panels": [{"title": t, "xaxis": axis("x", p), "yaxis": axis("y", p)} for p, t in enumerate(titles)],
+        "query_tokens": tokens,
+        "key_tokens": tokens,
+        "columns": min(4, panels),
+        "query_title": "query",
+        "key_title": "key",
+    }
+    layout = {"meta": meta, "annotations": [{"text": titles[0], "x": 0, "y": 1}]}
+    return {"data": data, "layout": layout}
+
+
+def page() -> None:
+    """Draw what the address asks for."""
+    asked = st.query_params
+    panels, size = int(asked.get("panels", "8")), int(asked.get("size", "12"))
+    step = st.slider("step", 0, 1000, 0, key="step")
+    found = plot.clicked("plot")
+    if found is not None:
+        st.session_state["chosen"] = list(found)
+    chosen = st.session_state.get("chosen")
+    if asked.get("kind") == "empty":
+        empty_component()(data=step.to_bytes(4, "little"), key="plot")
+    elif asked.get("kind") == "bars":
+        bars = {"data": [{"type": "bar", "y": np.arange(5.0)}], "layout": {"title": {"text": f"bars {step}"}}}
+        plot.heatmaps(bars, key="plot", alt="bars")
+    else:
+        if asked.get("forget"):
+            values.store = values.ValueStore()  # as if the server had dropped everything meanwhile
+        figure = spec(panels, size, step, asked.get("kind", ""))
+        selected = tuple(chosen) if chosen else None
+        plot.heatmaps(figure, key="plot", alt="weights of all heads", selected=selected, filename="demo")
+    st.code(f"chosen {chosen}", language=None)
+
+
+EMPTY_JS = """
+export default function (component) {
+  const bytes = component.data;
+  const step = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  component.parentElement.querySelector(".mha-plot").dataset.painted = String(step);
+}
+"""
+
+
+@st.cache_resource  # registered once, as a package does at its import
+def empty_component():
+    """Return a component that paints nothing: what any change costs at least."""
+    return st.components.v2.component("empty", html='<div class="mha-plot"></div>', js=EMPTY_JS)
+
+
+if __name__ == "__main__":
+    st.set_page_config(layout="wide")
+    page()
+else:
+    app = st.App(__file__, lifespan=server.lifespan, routes=server.routes(), middleware=server.middleware())
