@@ -6,33 +6,19 @@ from mha_viz.errors import MhaVizError
 from mha_viz.ui import cached, controls, panels, state
 
 
-@st.fragment(key=state.CONTROLS)
-def settings() -> None:
-    """Draw the settings; changing one reruns the picture alone, unless other controls change with it."""
-    controls.settings_panel()
-
-
-@st.fragment(key=state.PICTURE)
-def picture() -> None:
-    """Draw everything that depends on the run."""
+@st.fragment
+def explore() -> None:
+    """Draw the picture and then the controls: a change reruns these and nothing else, what changed first."""
     panels.messages()
     try:
         run = cached.run_with_spinner(state.scenario())
     except MhaVizError as error:
         st.error(str(error))
-        return
-    view = state.view().within(*run.layers[0].weights.shape)
-    panels.headline(run)
-    controls.view_bar(run, view)
-    panels.pictures(run, view)
-    panels.detail(run, view)
-    panels.made_of(run, view)
-    panels.statistics(run, view)
-    panels.downloads(run, view)
+    else:
+        panels.everything(run)
+    controls.sidebar()
     state.publish()
 
 
 state.load()
-with st.sidebar:
-    settings()
-picture()
+explore()

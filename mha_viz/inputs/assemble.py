@@ -186,7 +186,10 @@ def _read_table(s: Scenario, role: str) -> Given | None:
 
 def _read_file(s: Scenario, role: str) -> Given | None:
     reference = {"query": s.query_file, "key": s.key_file, "value": s.value_file}[role]
-    return (_batched(pick(store.get(reference), role), role), ()) if reference else None
+    if not reference:
+        return None
+    upload = store.get(reference)
+    return _batched(pick(upload, role), role), upload.labels
 
 
 def _required(given: Given | None, source: str) -> Given:

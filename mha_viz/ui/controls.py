@@ -26,17 +26,19 @@ FIELDS_OF_SOURCE = {
 _SOURCE_FIELDS = frozenset(name for names in FIELDS_OF_SOURCE.values() for name in names)
 
 
-def settings_panel() -> None:
+def sidebar() -> None:
     """Draw all settings of the Scenario; a closed group draws nothing and costs nothing."""
-    _offer("example", "Open an example", [example.name for example in gallery.EXAMPLES], _open_example)
-    for group in GROUPS:
-        box = st.expander(group, expanded=group in OPEN_AT_FIRST, key=f"group:{group}", on_change="rerun")
-        if box.open:
-            with box:
-                _group(group)
-    with st.container(horizontal=True):
-        st.button("Undo", on_click=_undo, help="Take back the last change of settings.", width="stretch")
-        st.button("Start over", on_click=_start_over, help="Back to the first picture; Undo works.", width="stretch")
+    with st.sidebar:
+        _offer("example", "Open an example", [example.name for example in gallery.EXAMPLES], _open_example)
+        for group in GROUPS:
+            box = st.expander(group, expanded=group in OPEN_AT_FIRST, key=f"group:{group}", on_change="rerun")
+            if box.open:
+                with box:
+                    _group(group)
+        with st.container(horizontal=True):
+            st.button("Undo", on_click=state.undo, help="Take back the last change of settings.", width="stretch")
+            about = "Back to the first picture; Undo works."
+            st.button("Start over", on_click=state.put, args=(Scenario(),), help=about, width="stretch")
 
 
 def _offer(name: str, label: str, options: list[str], choose: Callable[[str], None]) -> None:
@@ -47,7 +49,6 @@ def _offer(name: str, label: str, options: list[str], choose: Callable[[str], No
     def act() -> None:
         if st.session_state[key] is not None:
             choose(st.session_state[key])
-            state.rerun(controls=True)
 
     st.selectbox(label, options, index=None, key=key, on_change=act, placeholder=label, label_visibility="collapsed")
 
@@ -58,16 +59,6 @@ def _open_example(name: str) -> None:
 
 def _choose_pattern(text: str) -> None:
     state.change(mask=text)
-
-
-def _undo() -> None:
-    state.undo()
-    state.rerun(controls=True)
-
-
-def _start_over() -> None:
-    state.put(Scenario())
-    state.rerun(controls=True)
 
 
 def view_bar(run: Run, view: View) -> None:
@@ -172,8 +163,6 @@ def _commit(name: str) -> None:
     if value is None and not optional:
         value = settings.default_of(Scenario, name)
     state.change(**{name: value})
-    # Other controls change with the source, and a text may be stored in another spelling than it was typed in.
-    state.rerun(controls=name == "source" or state.shown(name) != st.session_state[f"w:{name}"])
 
 
 def _uploader(name: str) -> None:
@@ -200,7 +189,6 @@ def _take_file(name: str) -> None:
         state.refuse(str(error))
     else:
         state.change(**{name: reference})
-    state.rerun(controls=True)
 
 
 def _plain(text: str) -> str:

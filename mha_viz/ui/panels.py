@@ -14,7 +14,7 @@ from mha_viz.attention.records import Run
 from mha_viz.errors import MhaVizError
 from mha_viz.figures import grammar, heads, rows
 from mha_viz.inputs.assemble import Sizes
-from mha_viz.ui import plot, state
+from mha_viz.ui import controls, plot, state
 from mha_viz.ui.view import HEATMAP, LINES, View
 
 MAX_STATISTICS = 32
@@ -26,6 +26,18 @@ def messages() -> None:
         st.info(note)
     if state.problem():
         st.error(state.problem())
+
+
+def everything(run: Run) -> None:
+    """Draw all that depends on the run, from the headline to the downloads."""
+    view = state.view().within(*run.layers[0].weights.shape)
+    headline(run)
+    controls.view_bar(run, view)
+    pictures(run, view)
+    detail(run, view)
+    made_of(run, view)
+    statistics(run, view)
+    downloads(run, view)
 
 
 def headline(run: Run) -> None:
@@ -132,23 +144,16 @@ def explanations(run: Run, s: stats.Summary) -> list[str]:
 
 def tokens(run: Run, view: View) -> None:
     """Write the key tokens, shaded by how much the chosen query attends to each."""
-    layer = run.layers[0]
-    names = run.query_tokens(view.item)
-    st.session_state["w:token"] = min(view.query or 0, len(names) - 1)
-    st.selectbox(
-        "query token",
-        range(len(names)),
-        format_func=lambda i: f"{i}  {names[i]}",
-        key="w:token",
-        on_change=_choose_token,
-        help="The token whose weights shade the text.",
-    )
-    weights = layer.weights[view.item, view.head, st.session_state["w:token"]].float().tolist()
-    st.html(shaded(run.key_tokens(view.item), weights))
+    labels = [f"{i}  {name}" for i, name in enumerate(run.query_tokens(view.item))]
+    query = min(view.query or 0, len(labels) - 1)
+    st.session_state["w:token"] = labels[query]
 
+    def choose() -> None:
+        state.look(query=labels.index(st.session_state["w:token"]), key=state.view().key or 0)
 
-def _choose_token() -> None:
-    state.look(query=st.session_state["w:token"], key=state.view().key or 0)
+    about = "The token whose weights shade the text."
+    st.selectbox("query token", labels, key="w:token", on_change=choose, help=about)
+    st.html(shaded(run.key_tokens(view.item), run.layers[0].weights[view.item, view.head, query].float().tolist()))
 
 
 def shaded(names: tuple[str, ...], weights: list[float]) -> str:

@@ -21,9 +21,6 @@ SCENARIO, VIEW, HISTORY = "mha_scenario", "mha_view", "mha_history"
 PENDING, PROBLEM, NOTES = "mha_pending", "mha_problem", "mha_notes"
 MAX_HISTORY = 100
 
-CONTROLS, PICTURE = "controls", "picture"
-"""The two fragments of a page: its settings, and what is drawn from them."""
-
 
 def load() -> None:
     """Start the session from the URL, once; later runs find it started."""
@@ -111,14 +108,6 @@ def undo() -> None:
         st.session_state.update({PENDING: {}, PROBLEM: ""})
     elif history:
         st.session_state.update({SCENARIO: Scenario.from_query(history[-1]), HISTORY: history[:-1], NOTES: []})
-
-
-def rerun(*, controls: bool = False) -> None:
-    """In a callback: rerun the picture instead of the fragment that the widget is in, and the controls on demand.
-
-    A change then sends what depends on it and not the settings too, which halves the time until it is painted.
-    """
-    st.rerun([PICTURE, CONTROLS] if controls else PICTURE)
 
 
 def link() -> str:

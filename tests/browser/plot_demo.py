@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import streamlit as st
 
@@ -29,6 +31,7 @@ def states(size: int) -> np.ndarray:
     return codes
 
 
+@lru_cache(maxsize=64)  # shared by the script's runs: what is measured is the component, not this demo
 def spec(panels: int, size: int, step: int, kind: str) -> dict:
     rng = np.random.default_rng(step)
     weights = rng.random((panels, size, size), dtype=np.float32) / 2
@@ -104,7 +107,7 @@ export default function (component) {
 @st.cache_resource  # registered once, as a package does at its import
 def empty_component():
     """Return a component that paints nothing: what any change costs at least."""
-    return st.components.v2.component("empty", html='<div class="mha-plot"></div>', js=EMPTY_JS)
+    return st.components.v2.component("empty", html='<div class="mha-plot"></div>', js=EMPTY_JS, isolate_styles=False)
 
 
 if __name__ == "__main__":

@@ -42,20 +42,25 @@ function table(colorscale) {
 function bitmap(panel, pool, look) {
   const kept = panel.bitmap;
   if (kept?.pool === pool && kept.look === look) return kept.canvas;
-  const width = Math.ceil(panel.columns / pool);
-  const height = Math.ceil(panel.rows / pool);
-  const image = new ImageData(width, height);
+  const { canvas, image } = surface(panel, Math.ceil(panel.columns / pool), Math.ceil(panel.rows / pool));
   const pixels = new Uint32Array(image.data.buffer);
   const colours = table(panel.colorscale);
   const masked = packed(look.masked);
-  const states = [0, masked, masked, masked, packed(look.nan), 0]; // 0: the colour of the weight
-  if (pool > 1) poolCells(panel, pool, width, pixels, colours, states);
+  const states = Uint32Array.of(0, masked, masked, masked, packed(look.nan), 0); // 0: the colour of the weight
+  if (pool > 1) poolCells(panel, pool, pixels, colours, states);
   else if (panel.state) stateCells(panel, pixels, colours, states);
   else for (let i = 0; i < pixels.length; i += 1) pixels[i] = colours[panel.cells[i]];
-  const canvas = new OffscreenCanvas(width, height);
   canvas.getContext("2d").putImageData(image, 0, 0);
-  panel.bitmap = { pool, look, canvas };
+  panel.bitmap = { pool, look, canvas, image };
   return canvas;
+}
+
+// The surface that the panel's previous data was drawn on, if it fits: eight new ones a change would be garbage soon.
+function surface(panel, width, height) {
+  const old = panel.bitmap ?? panel.spare;
+  panel.spare = undefined;
+  if (old && old.image.width === width && old.image.height === height) return old;
+  return { canvas: new OffscreenCanvas(width, height), image: new ImageData(width, height) };
 }
 
 function stateCells({ cells, state }, pixels, colours, states) {
@@ -63,19 +68,38 @@ function stateCells({ cells, state }, pixels, colours, states) {
 }
 
 // One pixel for pool x pool cells shows the largest of their weights: a single strong cell must not vanish.
-function poolCells({ cells, state, rows, columns }, pool, width, pixels, colours, states) {
-  const largest = new Int16Array(pixels.length).fill(-1);
-  for (let row = 0, i = 0; row < rows; row += 1) {
-    const start = Math.floor(row / pool) * width;
-    for (let column = 0; column < columns; column += 1, i += 1) {
-      const at = start + ((column / pool) | 0);
-      const hidden = state && states[state[i]];
-      if (!hidden) {
-        if (cells[i] > largest[at]) largest[at] = cells[i];
-      } else if (largest[at] < 0) pixels[at] = hidden;
+function poolCells(panel, pool, pixels, colours, states) {
+  const width = Math.ceil(panel.columns / pool);
+  const largest = new Int16Array(width); // -1 where every cell so far is hidden
+  for (let top = 0, at = 0; top < panel.rows; top += pool) {
+    largest.fill(-1);
+    for (let row = top; row < Math.min(top + pool, panel.rows); row += 1) {
+      if (panel.state) poolShown(panel, row, pool, largest, states);
+      else poolRow(panel, row, pool, largest);
+    }
+    for (let x = 0; x < width; x += 1, at += 1) {
+      pixels[at] = largest[x] < 0 ? states[panel.state[top * panel.columns + x * pool]] : colours[largest[x]];
     }
   }
-  for (let at = 0; at < pixels.length; at += 1) if (largest[at] >= 0) pixels[at] = colours[largest[at]];
+}
+
+// These two loops see every cell of a large figure, hence plain counters and nothing shared between them.
+function poolRow({ cells, columns }, row, pool, largest) {
+  for (let x = 0, i = row * columns, left = columns; left > 0; x += 1, left -= pool) {
+    let most = largest[x];
+    for (let n = Math.min(pool, left); n > 0; n -= 1, i += 1) if (cells[i] > most) most = cells[i];
+    largest[x] = most;
+  }
+}
+
+function poolShown({ cells, state, columns }, row, pool, largest, states) {
+  for (let x = 0, i = row * columns, left = columns; left > 0; x += 1, left -= pool) {
+    let most = largest[x];
+    for (let n = Math.min(pool, left); n > 0; n -= 1, i += 1) {
+      if (cells[i] > most && states[state[i]] === 0) most = cells[i];
+    }
+    largest[x] = most;
+  }
 }
 
 // Where a panel's cells are on the screen: cell (row, column) starts at left + (column + 0.5 - x0) * dx.

@@ -124,7 +124,11 @@ function markSelected(context, view, [, query, key], look) {
 
 export function drawMarks(instance) {
   const { gd, marks, cursor, panels, frame, theme } = instance;
-  const context = prepare(marks, gd.clientWidth, gd.clientHeight, instance.ratio);
+  const size = [gd.clientWidth, gd.clientHeight];
+  const needed = Boolean(cursor || frame.selected);
+  if (!needed && instance.blank === size.join()) return; // clearing a large canvas takes milliseconds
+  instance.blank = needed ? "" : size.join();
+  const context = prepare(marks, ...size, instance.ratio);
   panels.forEach((panel, i) => {
     const view = viewport(gd, panel);
     const chosen = frame.selected?.[0] === i;

@@ -189,38 +189,29 @@ function barPlace(i, place) {
   return { ...common, ...upright, thickness, y: 1 - top / place.height, yanchor: "top" };
 }
 
-function niceTicks(low, high, most) {
-  const size = (high - low) / most || 1;
-  const power = 10 ** Math.floor(Math.log10(size));
-  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= size * (1 - 1e-9));
-  const found = [];
-  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k += 1) found.push(k * step);
-  return found;
-}
-
 function tickText(value) {
   if (value === 0) return "0";
   const text = String(Number(value.toPrecision(3)));
   return Math.abs(value) < 1e-3 || text.length > 7 ? Number(value.toPrecision(3)).toExponential() : text;
 }
 
-// The bar's own range is always 0 to 1: a new range of weights only moves its labels, which Plotly does quickly.
-export function barTicks(panel, most) {
-  const own = panel.bar.tickvals;
-  const values = (own ?? niceTicks(panel.zmin, panel.zmax, most)).filter((v) => v >= panel.zmin && v <= panel.zmax);
-  const texts = own && panel.bar.ticktext ? own.map((v, i) => [v, panel.bar.ticktext[i]]) : [];
-  const given = new Map(texts);
-  const span = panel.zmax - panel.zmin || 1;
-  return {
-    tickvals: values.map((v) => (v - panel.zmin) / span),
-    ticktext: values.map((v) => given.get(v) ?? tickText(v)),
-  };
+// The bar's own range is always 0 to 1 with ticks at the quarters, so that a new range of weights changes five texts
+// and no positions. A figure's own ticks (of a logarithmic scale) stand where they belong.
+export function barTicks({ bar, zmin, zmax }) {
+  const span = zmax - zmin;
+  if (!bar.tickvals) {
+    const tickvals = [0, 0.25, 0.5, 0.75, 1];
+    return { tickvals, ticktext: tickvals.map((part) => tickText(zmin + part * span)) };
+  }
+  const ticks = bar.tickvals.map((v, i) => [v, bar.ticktext?.[i] ?? tickText(v)]);
+  const inside = ticks.filter(([v]) => v >= zmin && v <= zmax);
+  return { tickvals: inside.map(([v]) => (v - zmin) / (span || 1)), ticktext: inside.map(([, text]) => text) };
 }
 
 export function barTrace(panel, i, place) {
   const { title, len: _len, x: _x, y: _y, ...style } = panel.bar;
   const at = place ? barPlace(i, place) : {};
-  const sized = { ...style, ...at, tickfont: { size: FONT_SIZE }, ...barTicks(panel, 5), tickmode: "array" };
+  const sized = { ...style, ...at, tickfont: { size: FONT_SIZE }, ...barTicks(panel), tickmode: "array" };
   const marker = { color: [0], cmin: 0, cmax: 1, colorscale: panel.colorscale, showscale: true };
   const named = place?.bars > 1 ? {} : { title: { ...title, side: "top", font: { size: FONT_SIZE } } };
   return { ...anchor(panel), marker: { ...marker, colorbar: { ...sized, ...named } } };

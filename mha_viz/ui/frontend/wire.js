@@ -2,11 +2,11 @@
 
 export function decode(data) {
   const bytes = data instanceof Uint8Array ? data : new Uint8Array(data);
-  const buffer = bytes.slice().buffer; // a copy starts at 0: float views need their alignment
-  const headerBytes = new DataView(buffer).getUint32(0, true);
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, headerBytes)));
+  const headerBytes = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + headerBytes)));
+  const body = bytes.subarray(4 + headerBytes);
   const views = new Map();
-  const view = (type, place) => place && shared(views, buffer, 4 + headerBytes, type, place);
+  const view = (read, place) => place && shared(views, body, read, place);
   const panels = header.figure.panels.map((panel, i) => {
     const sent = header.frame.panels[i];
     const later = typeof sent.values === "string";
@@ -15,9 +15,9 @@ export function decode(data) {
       zmin: sent.zmin,
       zmax: sent.zmax,
       scaled: sent.scaled,
-      cells: view(Uint8Array, sent.cells),
-      state: view(Uint8Array, sent.state),
-      values: later ? null : view(Float32Array, sent.values),
+      cells: view(bytesOf, sent.cells),
+      state: view(bytesOf, sent.state),
+      values: later ? null : view(floatsOf, sent.values),
       digest: later ? sent.values : null,
     };
   });
@@ -25,8 +25,16 @@ export function decode(data) {
 }
 
 // Arrays that several panels share are one view, so that what is derived from them can be kept by identity.
-function shared(views, buffer, start, Type, [offset, bytes]) {
-  const key = `${Type.name}:${offset}`;
-  if (!views.has(key)) views.set(key, new Type(buffer, start + offset, bytes / Type.BYTES_PER_ELEMENT));
-  return views.get(key);
+function shared(views, body, read, [offset, bytes]) {
+  if (!views.has(offset)) views.set(offset, read(body.subarray(offset, offset + bytes)));
+  return views.get(offset);
+}
+
+function bytesOf(part) {
+  return part;
+}
+
+// A copy: floats must start at a multiple of 4, and the message starts anywhere.
+function floatsOf(part) {
+  return new Float32Array(part.slice().buffer);
 }
