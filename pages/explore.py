@@ -3,7 +3,7 @@
 import streamlit as st
 
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import cached, controls, panels, state
+from mha_viz.ui import cached, controls, panels, state, style
 
 
 @st.fragment
@@ -20,5 +20,6 @@ def explore() -> None:
     state.publish()
 
 
+style.write()
 state.load()
 explore()

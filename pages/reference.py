@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from mha_viz.ui import reference, state
+from mha_viz.ui import reference, state, style
 
+style.write()
 state.load()
 for title, table in reference.TABLES.items():
     st.subheader(title)

@@ -18,7 +18,7 @@ class HeadStats:
         head: Index of the head.
         entropy: Mean over queries of -sum(w · log2 w), in bits; 0 looks at one key, log2(S) at all alike.
         distance: Mean over queries of sum(w · |q - k|), in tokens; extra columns count nothing.
-        largest: The largest weight.
+        largest: The largest weight, among rows that may attend to more than one key where there are any.
         query: Its row.
         key: Its column.
     """
@@ -63,7 +63,9 @@ def head_stats(layer: LayerAttention, item: int = 0) -> list[HeadStats]:
     clean = weights.nan_to_num(nan=0.0)
     entropy = torch.special.entr(clean).sum(dim=-1) / torch.log(torch.tensor(2.0))  # [H, L]
     distance = (clean * _distance(length, keys, len(layer.extra_keys)).to(clean.device)).sum(dim=-1)
-    largest, where = clean.masked_fill(~good[..., None], -1.0).flatten(1).max(dim=-1)
+    choice = good & (of_item(layer.allowed, item).expand_as(weights).sum(dim=-1) > 1)  # [H, L]
+    looked = torch.where(choice.any(dim=-1, keepdim=True), choice, good)
+    largest, where = clean.masked_fill(~looked[..., None], -1.0).flatten(1).max(dim=-1)
     numbers = zip(
         ((entropy * good).sum(-1) / rows).tolist(),
         ((distance * good).sum(-1) / rows).tolist(),

@@ -55,9 +55,9 @@ MASKED_COLOUR = "rgb(190,190,190)"
 NAN_COLOUR = "rgb(255,79,163)"
 WARNING_COLOUR = "rgb(255,74,28)"
 
-_STATE_COLOURS = ["rgba(0,0,0,0)", MASKED_COLOUR, MASKED_COLOUR, MASKED_COLOUR, NAN_COLOUR, WARNING_COLOUR]
+STATE_COLOURS = ["rgba(0,0,0,0)", MASKED_COLOUR, MASKED_COLOUR, MASKED_COLOUR, NAN_COLOUR, WARNING_COLOUR]
 STATE_COLOURSCALE = [
-    [edge / len(_STATE_COLOURS), colour] for code, colour in enumerate(_STATE_COLOURS) for edge in (code, code + 1)
+    [edge / len(STATE_COLOURS), colour] for code, colour in enumerate(STATE_COLOURS) for edge in (code, code + 1)
 ]
 
 LOG_FLOOR = 1e-6

@@ -12,9 +12,11 @@ from threading import Condition
 import cachetools
 import streamlit as st
 
-from mha_viz import attention
+from mha_viz import attention, gallery
 from mha_viz.attention import memory
 from mha_viz.attention.records import Run
+from mha_viz.figures.thumbnail import Pixels
+from mha_viz.figures.thumbnail import thumbnail as draw_thumbnail
 from mha_viz.inputs.assemble import sizes
 from mha_viz.scenario import Scenario
 
@@ -47,3 +49,9 @@ def run_with_spinner(scenario: Scenario) -> Run:
         return run(scenario)
     with st.spinner("Running the layer", show_time=True):
         return run(scenario)
+
+
+@st.cache_data(max_entries=len(gallery.EXAMPLES), show_spinner=False)
+def thumbnail(example: str) -> Pixels:
+    """Return the small picture of an example of the gallery."""
+    return draw_thumbnail(run(gallery.named(example).scenario))

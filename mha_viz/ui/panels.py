@@ -166,10 +166,8 @@ def shaded(names: tuple[str, ...], weights: list[float]) -> str:
         else:
             style = f"background:rgba(33,144,141,{0.9 * weight / top:.3f})"
         title = html.escape(f"{name}: {weight:.4g}", quote=True)
-        spans.append(
-            f'<span title="{title}" style="{style};padding:3px 5px;border-radius:4px">{html.escape(name)}</span>'
-        )
-    return f'<div style="line-height:2.2;font-size:1.05rem">{" ".join(spans)}</div>'
+        spans.append(f'<span title="{title}" style="{style}">{html.escape(name)}</span>')
+    return f'<div class="mha-tokens">{" ".join(spans)}</div>'
 
 
 def made_of(run: Run, view: View) -> None:
@@ -237,17 +235,19 @@ def downloads(run: Run, view: View) -> None:
     if not box.open:
         return
     assert run.scenario is not None
+    scenario = run.scenario
     with box:
         with st.container(horizontal=True):
             _download("weights .npz", lambda: export.npz(run), "attention.npz", "application/octet-stream")
             _download("weights .csv", lambda: export.csv_text(run, item=view.item), "attention.csv", "text/csv")
+            _download("script .py", lambda: export.script(scenario), "attention.py", "text/x-python")
             _download("figure .html", lambda: _page(run, view), "attention.html", "text/html")
         st.caption(
             "PNG and SVG: the camera buttons above each figure. Link: the address of this page reopens exactly this."
         )
         st.code("?" + state.link(), language=None, wrap_lines=True)
         try:
-            st.code(export.script(run.scenario), language="python")
+            st.code(export.script(scenario), language="python")
         except MhaVizError as error:
             st.caption(str(error))
 

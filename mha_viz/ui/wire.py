@@ -230,7 +230,10 @@ def _text(text: object) -> str:
 
 
 def _packed(header: dict[str, Any], body: _Body, revision: str | None) -> bytes:
-    packed = orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY, default=_listed)
+    try:
+        packed = orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY, default=_listed)
+    except orjson.JSONEncodeError as error:
+        raise TypeError(f"a figure for the component must hold plain values and arrays, but: {error}.") from None
     if revision is None:
         digest = hashlib.sha256(packed)
         for part in body.parts:
@@ -246,4 +249,4 @@ def _listed(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"a figure for the component must hold plain values and arrays, not {type(value).__name__}.")
+    raise TypeError  # orjson says which type it was

@@ -2,7 +2,7 @@
 // Margins are zero and domains are fractions of the whole figure: one pixel here is one pixel there.
 
 const FONT_SIZE = 12;
-const LINE = 14; // px that one line of labels needs
+const LINE = 12; // px that one line of labels needs
 const STRIP = 30; // px above the panels for the modebar
 const TITLE = 22; // px above each panel for its title
 const TALLEST = 640; // px that a panel may be high
@@ -97,7 +97,7 @@ export function arrange(figure, width, font) {
     last: i + columns >= count,
   }));
   const upright = xTicks(key, size.width / first.columns).tickangle !== 0;
-  const bottom = (upright ? key.widest : LINE) + 10 + (figure.keyTitle ? 18 : 0);
+  const bottom = (upright ? key.widest : FONT_SIZE) + 12 + (figure.keyTitle ? 18 : 0);
   const gridHeight = rows * (size.height + titled) + (rows - 1) * 12;
   const below = bars === 1 && narrow ? 64 : 0;
   return { width, height: STRIP + gridHeight + bottom + below, boxes, query, key, left, bottom, bars, narrow, gridHeight };
@@ -203,8 +203,8 @@ export function barTicks({ bar, zmin, zmax }) {
     const tickvals = [0, 0.25, 0.5, 0.75, 1];
     return { tickvals, ticktext: tickvals.map((part) => tickText(zmin + part * span)) };
   }
-  const ticks = bar.tickvals.map((v, i) => [v, bar.ticktext?.[i] ?? tickText(v)]);
-  const inside = ticks.filter(([v]) => v >= zmin && v <= zmax);
+  const all = bar.tickvals.map((v, i) => [v, bar.ticktext?.[i] ?? tickText(v)]);
+  const inside = all.filter(([v]) => v >= zmin && v <= zmax);
   return { tickvals: inside.map(([v]) => (v - zmin) / (span || 1)), ticktext: inside.map(([, text]) => text) };
 }
 
@@ -253,6 +253,7 @@ export function plotlyFigure(figure, panels, place, views, theme, width, touch) 
     layout.margin = { l: 0, r: 0, t: 0, b: 0, pad: 0 };
     layout.annotations = [...(figure.layout.annotations ?? []), ...notes(figure, place)];
   }
+  layout.margin ??= { l: 56, r: 16, t: layout.title ? 44 : 24, b: 44 };
   layout.height ??= 450;
   return { data, layout };
 }

@@ -1,7 +1,7 @@
 // The plot component: Plotly draws axes, labels and colour bars; the cells are painted on a canvas under it.
 // New data whose `figure` is the same as before only repaints cells: no Plotly code runs and the zoom stays.
 
-import { paintPanel, poolOf, prepare, rgb, viewport } from "./cells.js";
+import { crowding, paintPanel, prepare, rgb, viewport } from "./cells.js";
 import { drawMarks, keepCursor, listen, showCursor } from "./cursor.js";
 import { download } from "./download.js";
 import { arrange, barTicks, plotlyFigure, xTicks, yTicks } from "./layout.js";
@@ -232,15 +232,16 @@ function paintCells(instance) {
   if (!gd._fullLayout) return;
   instance.ratio = window.devicePixelRatio || 1;
   const context = prepare(cells, gd.clientWidth, gd.clientHeight, instance.ratio);
-  let pool = 1;
+  let crowd = 1;
   for (const panel of panels) {
     const view = viewport(gd, panel);
     if (!view) continue;
     paintPanel(context, panel, view, theme.look, instance.ratio);
-    pool = Math.max(pool, poolOf(view, instance.ratio));
+    crowd = Math.max(crowd, crowding(view, instance.ratio));
   }
-  instance.note.hidden = pool === 1;
-  instance.note.textContent = pool > 1 ? `Each pixel shows the largest weight of ${pool} × ${pool} cells; zoom in for all.` : "";
+  instance.note.hidden = crowd < 1.01;
+  const cellsEach = Number(crowd.toPrecision(2));
+  instance.note.textContent = `Each pixel shows the largest of ${cellsEach} × ${cellsEach} weights; zoom in to see all.`;
 }
 
 // Colours for states and marks, by whether the page is light or dark; the old ones if nothing changed.

@@ -1,0 +1,30 @@
+"""Small pictures: whole cells, and the grammar's colours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import mha_viz as mv
+from mha_viz import gallery
+from mha_viz.figures import grammar
+from mha_viz.figures.thumbnail import thumbnail
+
+
+@pytest.mark.parametrize("example", gallery.EXAMPLES, ids=lambda e: e.name)
+def test_every_example_has_a_thumbnail_that_is_not_one_colour(example: gallery.Example) -> None:
+    pixels = thumbnail(mv.run(example.scenario))
+    length, keys = mv.run(example.scenario).layers[0].weights.shape[2:]
+    assert pixels.dtype == np.uint8
+    assert pixels.shape[0] % length == 0
+    assert pixels.shape[1] % keys == 0
+    assert 160 <= max(pixels.shape) < 320
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 2
+
+
+def test_masked_and_nan_cells_have_their_own_colours() -> None:
+    pixels = thumbnail(mv.run(mv.Scenario(source="normal", query_len=4, mask="k < q")), size=4)
+    assert pixels.shape == (4, 4, 3)
+    assert [tuple(p) for p in pixels[0].tolist()] == [(255, 79, 163)] * 4
+    assert tuple(pixels[1, 3].tolist()) == (190, 190, 190)
+    assert grammar.NAN_COLOUR == "rgb(255,79,163)"
