@@ -23,7 +23,7 @@ RUN_FLAGS += --server.allowedHosts localhost --server.allowedHosts 127.0.0.1
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types format bench browser clean distclean
+.PHONY: help run test check lint types format bench docs browser clean distclean
 
 help:
 	@echo "make run | test | check | lint | types | format | bench | clean | distclean"
@@ -50,6 +50,11 @@ format: .venv/.dev-stamp
 
 bench: .venv/.dev-stamp browser
 	$(BIN)/python -m benchmarks
+
+# The README's tables and pictures.
+docs: .venv/.dev-stamp browser
+	$(BIN)/python -m docs.write_tables
+	MHA_VIZ_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/browser/test_screenshots.py
 
 # Never fails: without a browser its tests skip and say why (under CI they fail).
 browser: .venv/.dev-stamp

@@ -41,7 +41,9 @@ def opened(page: Page, url: str, link: str = "", heads: int = 4) -> Page:
     return page
 
 
-def cell(page: Page, panel: int, query: int, key: int, of: tuple[int, int], figure: str = "grid") -> tuple[float, float]:
+def cell(
+    page: Page, panel: int, query: int, key: int, of: tuple[int, int], figure: str = "grid"
+) -> tuple[float, float]:
     """Return where a cell of a panel with `of` (L, S) cells is on the screen."""
     box = page.locator(f".st-key-{figure} .nsewdrag").nth(panel).bounding_box()
     assert box is not None
@@ -206,7 +208,9 @@ def test_an_uploaded_array_is_the_query(page: Page, app_url: str, tmp_path: Path
     tip = page.locator(".st-key-grid .mha-tip")
     exact = mv.run(Scenario(mask="full"), mv.Inputs.of(torch.from_numpy(array))).layers[0].weights[0, 1, 3, 2]
     expect(tip).to_contain_text(re.compile(r"\d"))
-    assert any(abs(float(n) - float(exact)) < 1e-3 * float(exact) for n in re.findall(r"\d+\.\d+(?:e-?\d+)?", tip.inner_text()))
+    assert any(
+        abs(float(n) - float(exact)) < 1e-3 * float(exact) for n in re.findall(r"\d+\.\d+(?:e-?\d+)?", tip.inner_text())
+    )
 
 
 def test_a_file_that_is_no_array_is_refused_in_one_sentence(page: Page, app_url: str, tmp_path: Path) -> None:

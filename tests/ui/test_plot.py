@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import pytest
 import streamlit as st
 from starlette.applications import Starlette
+from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 from mha_viz.ui import assets, plot, values, wire
@@ -367,7 +368,12 @@ class TestHeatmaps:
     def test_the_component_draws_where_its_routes_are_served(self, monkeypatch):
         monkeypatch.setattr(values, "serving", lambda: True)
         monkeypatch.delenv(plot.PLOT_VARIABLE, raising=False)
-        (element,) = self.elements("bidi_component")
+        held = config.get_option("runner.enforceSerializableSessionState")
+        config.set_option("runner.enforceSerializableSessionState", False)  # Streamlit's own state of it is not
+        try:
+            (element,) = self.elements("bidi_component")
+        finally:
+            config.set_option("runner.enforceSerializableSessionState", held)
         header, _ = decoded(element.proto.bytes)
         assert header["frame"]["alt"] == "weights"
         assert header["frame"]["selected"] == [0, 1, 2]
