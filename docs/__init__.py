@@ -1,0 +1,1 @@
+"""What the README links to, and what writes its tables."""

@@ -78,12 +78,14 @@ class Scenario:
     source: str = setting(
         "text",
         group=INPUTS,
+        first=True,
         choices=("text", *PATTERNED, "table", "upload"),
         help="Where query, key and value come from: your own text, a made-up pattern, a table of numbers, or a file.",
     )
     text: str = setting(
         SENTENCE,
         group=INPUTS,
+        first=True,
         max_chars=MAX_TEXT,
         lines=3,
         help="Cut into words and punctuation; each distinct token gets its own random vector. "
@@ -107,6 +109,7 @@ class Scenario:
     table: str = setting(
         "",
         group=INPUTS,
+        first=True,
         max_chars=MAX_TEXT,
         lines=5,
         help="Numbers for the query, one token a line, embed_dim numbers each; the first column may hold a label.",
@@ -117,7 +120,9 @@ class Scenario:
     value_table: str = setting(
         "", group=INPUTS, max_chars=MAX_TEXT, lines=3, help="Numbers for the value. Empty: the value is the key."
     )
-    query_file: str = setting("", group=INPUTS, help="The uploaded file (and its tensor) that is the query.")
+    query_file: str = setting(
+        "", group=INPUTS, first=True, help="The uploaded file (and its tensor) that is the query."
+    )
     key_file: str = setting("", group=INPUTS, help="The uploaded file that is the key. Empty: the key is the query.")
     value_file: str = setting("", group=INPUTS, help="The uploaded file that is the value. Empty: it is the key.")
     query_len: int | None = setting(
@@ -150,6 +155,7 @@ class Scenario:
     mask: str = setting(
         "causal",
         group=MASKS,
+        first=True,
         max_chars=4_000,
         canonical=_canonical_mask,
         lines=2,
@@ -188,7 +194,7 @@ class Scenario:
     # Layer
     embed_dim: int = setting(64, group=LAYER, low=1, high=MAX_DIM, help="E, the size of each token's vector.")
     num_heads: int = setting(
-        4, group=LAYER, low=1, high=256, help="H, how many heads share embed_dim; it must divide embed_dim."
+        4, group=LAYER, first=True, low=1, high=256, help="H, how many heads share embed_dim; it must divide embed_dim."
     )
     qk_scale: float = setting(
         3.0,

@@ -32,6 +32,7 @@ class Setting:
         choices: Allowed texts; empty when any text will do.
         max_chars: Longest allowed text.
         lines: Height of the text control, in lines.
+        first: Whether its control stands above the groups, always in sight.
         canonical: Turns an allowed value into the one spelling that is stored; raises `MhaVizError` if it can't.
     """
 
@@ -43,6 +44,7 @@ class Setting:
     choices: tuple[str, ...] = ()
     max_chars: int = 200
     lines: int = 1
+    first: bool = False
     canonical: Callable[[Any], Any] | None = None
 
 

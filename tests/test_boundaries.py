@@ -22,6 +22,7 @@ PACKAGE = REPOSITORY / "mha_viz"
 PARTS = (
     "errors",
     "masks",
+    "remember",
     "settings",
     "scenario",
     "inputs",

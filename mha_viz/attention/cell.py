@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mha_viz.attention.layer import module
+from mha_viz.attention.layer import shared_module
 from mha_viz.attention.records import Run
 from mha_viz.errors import ScenarioError
 
@@ -70,7 +70,7 @@ def row(run: Run, *, item: int = 0, head: int = 0, query: int = 0) -> Row:
     for name, index, end in (("item", item, n), ("head", head, h), ("query", query, length)):
         if not 0 <= index < end:
             raise ScenarioError(f"{name} must be from 0 to {end - 1}, not {index}.")
-    mha = module(s)
+    mha = shared_module(s)
     with torch.no_grad():
         q, k = _projected(mha, run, item, head, query)  # [D], [S, D]
     dots = k @ q

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 
 from mha_viz.errors import DeviceError
 
 
+@lru_cache(maxsize=1)
 def available() -> tuple[str, ...]:
     """Return the devices of this machine: `cpu`, then `cuda:0`, `cuda:1` and so on, then `mps`."""
     cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []

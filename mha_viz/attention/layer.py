@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -23,7 +24,10 @@ from mha_viz.attention.records import LayerAttention, Run
 from mha_viz.errors import DeviceError, InputError
 from mha_viz.inputs.assemble import Inputs, Sizes, build, sizes
 from mha_viz.masks import encode
+from mha_viz.remember import remembered
 from mha_viz.scenario import Scenario
+
+CONSTRUCTOR = ("dropout", "bias", "add_bias_kv", "add_zero_attn", "kdim", "vdim", "batch_first")
 
 _global_random_state = threading.Lock()
 
@@ -39,8 +43,7 @@ def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
 
 def constructor(s: Scenario) -> dict[str, Any]:
     """Return the constructor's arguments after `embed_dim` and `num_heads`; device and dtype come later."""
-    names = ("dropout", "bias", "add_bias_kv", "add_zero_attn", "kdim", "vdim", "batch_first")
-    return {name: getattr(s, name) for name in names}
+    return {name: getattr(s, name) for name in CONSTRUCTOR}
 
 
 def module(s: Scenario) -> nn.MultiheadAttention:
@@ -54,6 +57,19 @@ def module(s: Scenario) -> nn.MultiheadAttention:
     with torch.no_grad():
         query_projection(layer).mul_(s.qk_scale)
     return layer.to(device=s.device, dtype=getattr(torch, s.dtype)).train(s.training)
+
+
+_LAYER_FIELDS = attrgetter("embed_dim", "num_heads", *CONSTRUCTOR, "qk_scale", "seed", "dtype", "device", "training")
+
+
+def _layer_bytes(layer: nn.MultiheadAttention) -> int:
+    return sum(parameter.nbytes for parameter in layer.parameters())
+
+
+@remembered(128, key=_LAYER_FIELDS, size=_layer_bytes)
+def shared_module(s: Scenario) -> nn.MultiheadAttention:
+    """Return `module(s)`, made once for all Scenarios that differ in other things; it must not be changed."""
+    return module(s)
 
 
 def query_projection(layer: nn.MultiheadAttention) -> Tensor:
@@ -73,22 +89,11 @@ def arguments(s: Scenario, inputs: Inputs) -> dict[str, Any]:
     for tensor in (inputs.query, inputs.key, inputs.value):
         if id(tensor) not in placed:
             placed[id(tensor)] = _laid_out(tensor.to(device=device, dtype=dtype), s)
-    encoding: encode.Encoding = "float" if s.mask_encoding == "float" else "bool"
-    attn_mask = encode.attn_mask(
-        masks.mask(s.mask),
-        masks.score_bias(s.score_bias) if s.score_bias else None,
-        query_len=length,
-        key_len=keys,
-        batch_size=n,
-        num_heads=s.num_heads,
-        encoding=encoding,
-        dtype=dtype,
-        device=device,
-    )
+    attn_mask = _attn_mask(s, n, length, keys)
     padding = None
     if inputs.key_lengths is not None:
         # Of mixed kinds torch warns; a score bias makes the mask float whatever was asked for.
-        encoding = "float" if s.score_bias else encoding
+        encoding: encode.Encoding = "float" if s.score_bias or s.mask_encoding == "float" else "bool"
         padding = encode.key_padding_mask(inputs.key_lengths, keys, encoding=encoding, dtype=dtype, device=device)
     return {
         "query": placed[id(inputs.query)],
@@ -98,6 +103,28 @@ def arguments(s: Scenario, inputs: Inputs) -> dict[str, Any]:
         "attn_mask": attn_mask,
         "is_causal": s.is_causal,
     }
+
+
+_MASK_FIELDS = attrgetter("mask", "score_bias", "mask_encoding", "num_heads", "dtype", "device")
+
+
+def _mask_bytes(mask: Tensor | None) -> int:
+    return 0 if mask is None else mask.nbytes
+
+
+@remembered(128, key=lambda s, *sizes: (_MASK_FIELDS(s), sizes), size=_mask_bytes)
+def _attn_mask(s: Scenario, items: int, length: int, keys: int) -> Tensor | None:
+    return encode.attn_mask(
+        masks.mask(s.mask),
+        masks.score_bias(s.score_bias) if s.score_bias else None,
+        query_len=length,
+        key_len=keys,
+        batch_size=items,
+        num_heads=s.num_heads,
+        encoding="float" if s.mask_encoding == "float" else "bool",
+        dtype=getattr(torch, s.dtype),
+        device=s.device,
+    )
 
 
 def _laid_out(tensor: Tensor, s: Scenario) -> Tensor:
@@ -124,7 +151,7 @@ def run(s: Scenario, inputs: Inputs | None = None) -> Run:
     resolve(s.device)
     memory.check(s, sizes(s) if inputs is None else _sizes_of(s, inputs))
     inputs = inputs or build(s)
-    layer = module(s)
+    layer = shared_module(s)
     call = arguments(s, inputs)
     explicit_output, weights, seconds, peak = _timed(s, layer, call)
     output, returned = explicit_output, weights
@@ -135,7 +162,7 @@ def run(s: Scenario, inputs: Inputs | None = None) -> Run:
         weights=weights.unsqueeze(0) if s.unbatched else weights,
         output=_as_batch(output, s),
         returned=returned,
-        output_change=float((output - explicit_output).abs().nan_to_num().max()),
+        output_change=_change(output, explicit_output),
         attn_mask=call["attn_mask"],
         key_padding_mask=_padding_rows(call["key_padding_mask"]),
         extra_keys=("bias_k",) * s.add_bias_kv + ("zero",) * s.add_zero_attn,
@@ -170,6 +197,10 @@ def _timed(s: Scenario, layer: nn.MultiheadAttention, call: dict[str, Any]) -> t
     synchronise(s.device)
     seconds = time.perf_counter() - start
     return output, weights, seconds, torch.cuda.max_memory_allocated(s.device) if on_cuda else None
+
+
+def _change(output: Tensor, explicit: Tensor) -> float:
+    return 0.0 if output is explicit else float((output - explicit).abs().nan_to_num().max())
 
 
 def _as_batch(output: Tensor, s: Scenario) -> Tensor:

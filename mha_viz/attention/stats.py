@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -58,22 +59,17 @@ def head_stats(layer: LayerAttention, item: int = 0) -> list[HeadStats]:
     """Return the statistics of each head of one batch item."""
     weights = layer.weights[item].float()  # [H, L, S]
     _, length, keys = weights.shape
-    good = ~weights.isnan().any(dim=-1)  # [H, L]
+    good = ~weights.sum(dim=-1).isnan()  # [H, L]
     rows = good.sum(dim=-1).clamp(min=1)
-    clean = weights.nan_to_num(nan=0.0)
-    entropy = torch.special.entr(clean).sum(dim=-1) / torch.log(torch.tensor(2.0))  # [H, L]
-    distance = (clean * _distance(length, keys, len(layer.extra_keys)).to(clean.device)).sum(dim=-1)
-    choice = good & (of_item(layer.allowed, item).expand_as(weights).sum(dim=-1) > 1)  # [H, L]
+    clean = weights if bool(good.all()) else weights.masked_fill(~good[..., None], 0.0)
+    entropy = torch.special.entr(clean).sum(dim=(1, 2)) / math.log(2.0) / rows
+    distance = (clean * _distance(length, keys, len(layer.extra_keys)).to(clean.device)).sum(dim=(1, 2)) / rows
+    choice = good & (of_item(layer.allowed, item).sum(dim=-1) > 1)  # [H, L]
     looked = torch.where(choice.any(dim=-1, keepdim=True), choice, good)
-    largest, where = clean.masked_fill(~looked[..., None], -1.0).flatten(1).max(dim=-1)
-    numbers = zip(
-        ((entropy * good).sum(-1) / rows).tolist(),
-        ((distance * good).sum(-1) / rows).tolist(),
-        largest.clamp(min=0.0).tolist(),
-        where.tolist(),
-        strict=True,
-    )
-    return [HeadStats(h, e, d, w, at // keys, at % keys) for h, (e, d, w, at) in enumerate(numbers)]
+    largest, keys_at = clean.max(dim=-1)  # [H, L]
+    top, queries_at = largest.masked_fill(~looked, -1.0).max(dim=-1)  # [H]
+    numbers = (entropy, distance, top.clamp(min=0.0), queries_at, keys_at.gather(1, queries_at[:, None])[:, 0])
+    return [HeadStats(h, *values) for h, values in enumerate(zip(*(n.tolist() for n in numbers), strict=True))]
 
 
 def _distance(length: int, keys: int, extra: int) -> Tensor:
@@ -85,16 +81,17 @@ def _distance(length: int, keys: int, extra: int) -> Tensor:
 def summarise(layer: LayerAttention, item: int = 0) -> Summary:
     """Return the caption numbers of one batch item."""
     weights = layer.weights[item].float()  # [H, L, S]
-    allowed = of_item(layer.allowed, item).expand_as(weights)
-    bad = weights.isnan().any(dim=-1)  # [H, L]
-    sums = weights.sum(dim=-1)[~bad]
-    leaks = (weights * ~allowed).masked_fill(bad[..., None], 0.0)
+    allowed = of_item(layer.allowed, item)  # [H|1, L, S]
+    all_sums = weights.sum(dim=-1)  # [H, L]
+    bad = all_sums.isnan()
+    sums = all_sums[~bad]
+    leaks = torch.where(allowed | bad[..., None], 0.0, weights) if not allowed.all() else weights.new_zeros(1)
     return Summary(
         masked=1.0 - float(allowed.float().mean()),
         nan_rows=int(bad.sum()),
         rows=bad.numel(),
-        row_sum_low=float(sums.min()) if sums.numel() else float("nan"),
-        row_sum_high=float(sums.max()) if sums.numel() else float("nan"),
+        row_sum_low=float(sums.min()) if sums.numel() else math.nan,
+        row_sum_high=float(sums.max()) if sums.numel() else math.nan,
         leaked=float(leaks.sum()) / max(1, sums.numel()),
         violations=int((leaks > 0).sum()),
     )

@@ -39,16 +39,16 @@ STATE_WORDS = {
 }
 
 # Viridis as rgb(): Streamlit replaces some hex colours inside figures by its theme's.
-WEIGHT_COLOURS = [
-    [0.0, "rgb(68,1,84)"],
-    [0.125, "rgb(71,44,122)"],
-    [0.25, "rgb(59,81,139)"],
-    [0.375, "rgb(44,113,142)"],
-    [0.5, "rgb(33,144,141)"],
-    [0.625, "rgb(39,173,129)"],
-    [0.75, "rgb(92,200,99)"],
-    [0.875, "rgb(170,220,50)"],
-    [1.0, "rgb(253,231,37)"],
+WEIGHT_COLOURS: list[tuple[float, str]] = [
+    (0.0, "rgb(68,1,84)"),
+    (0.125, "rgb(71,44,122)"),
+    (0.25, "rgb(59,81,139)"),
+    (0.375, "rgb(44,113,142)"),
+    (0.5, "rgb(33,144,141)"),
+    (0.625, "rgb(39,173,129)"),
+    (0.75, "rgb(92,200,99)"),
+    (0.875, "rgb(170,220,50)"),
+    (1.0, "rgb(253,231,37)"),
 ]
 ALLOWED_COLOUR = "rgb(33,144,141)"
 MASKED_COLOUR = "rgb(190,190,190)"
@@ -56,8 +56,8 @@ NAN_COLOUR = "rgb(255,79,163)"
 WARNING_COLOUR = "rgb(255,74,28)"
 
 STATE_COLOURS = ["rgba(0,0,0,0)", MASKED_COLOUR, MASKED_COLOUR, MASKED_COLOUR, NAN_COLOUR, WARNING_COLOUR]
-STATE_COLOURSCALE = [
-    [edge / len(STATE_COLOURS), colour] for code, colour in enumerate(STATE_COLOURS) for edge in (code, code + 1)
+STATE_COLOURSCALE: list[tuple[float, str]] = [
+    (edge / len(STATE_COLOURS), colour) for code, colour in enumerate(STATE_COLOURS) for edge in (code, code + 1)
 ]
 
 LOG_FLOOR = 1e-6

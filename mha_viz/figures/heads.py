@@ -37,14 +37,14 @@ def head(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale
     """Return a heatmap of one head of one batch item."""
     record = _checked(run, layer, item, head)
     weights = _array(record.weights[item, head])[None]  # [1, L, S]
-    return _spec(run, layer, item, _panels(weights, [states.of_heads(record, item)[head]], [f"head {head}"], scale))
+    return _spec(run, layer, item, _panels(weights, [states.of_head(record, item, head)], [f"head {head}"], scale))
 
 
 def detail(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
     """Return three heatmaps with common axes: the average, one head, and that head's mask."""
     record = _checked(run, layer, item, head)
     weights = np.stack([_array(record.average[item]), _array(record.weights[item, head])])  # [2, L, S]
-    codes = [states.of_average(record, item), states.of_heads(record, item)[head]]
+    codes = [states.of_average(record, item), states.of_head(record, item, head)]
     panels = _panels(weights, codes, [_average_title(record), f"head {head}"], scale)
     mask = Panel(
         title=f"mask of head {head}",
@@ -53,7 +53,7 @@ def detail(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Sca
         codes=states.of_mask(record, item, head),
         low=0.0,
         high=1.0,
-        colours=[[0.0, grammar.ALLOWED_COLOUR], [1.0, grammar.ALLOWED_COLOUR]],
+        colours=[(0.0, grammar.ALLOWED_COLOUR), (1.0, grammar.ALLOWED_COLOUR)],
         bar=None,
     )
     return _spec(run, layer, item, [*panels, mask])
@@ -69,7 +69,7 @@ class Panel:
     codes: Codes | None
     low: float
     high: float
-    colours: list[list[Any]]
+    colours: list[tuple[float, str]]
     bar: dict[str, Any] | None
 
 

@@ -23,7 +23,7 @@ def row(run: Run, head: int = 0, query: int = 0, *, layer: int = 0, item: int = 
     if not 0 <= query < length:
         raise ScenarioError(f"query must be from 0 to {length - 1}, not {query}.", field="query")
     weights = record.weights[item, head, query].float().cpu().numpy()
-    head_codes = states.of_heads(record, item)[head]
+    head_codes = states.of_head(record, item, head)
     codes = np.zeros(keys, dtype=np.uint8) if head_codes is None else head_codes[query]
     tokens = run.key_tokens(item, layer)
     top = float(np.nan_to_num(weights, nan=0.0).max(initial=0.0)) or 1.0

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mha_viz.attention.records import LayerAttention
 from mha_viz.attention.stats import of_item
-from mha_viz.figures.grammar import BOTH, MASKED, NAN, PADDED, VIOLATION, Codes
+from mha_viz.figures.grammar import MASKED, NAN, PADDED, VIOLATION, Codes
 
 
 def of_heads(layer: LayerAttention, item: int) -> list[Codes | None]:
@@ -16,52 +16,59 @@ def of_heads(layer: LayerAttention, item: int) -> list[Codes | None]:
 
     Heads with the same codes share one array, which then travels to the browser once.
     """
-    weights = layer.weights[item]  # [H, L, S]
-    base = _hidden(layer, item)  # [H|1, L, S]
-    if base is None:
-        special = weights.isnan().flatten(1).any(dim=1).tolist()
-        return [
-            _marked(torch.zeros_like(w, dtype=torch.uint8), w) if bad else None
-            for w, bad in zip(weights, special, strict=True)
-        ]
-    hidden = base > 0
-    special = ((weights != 0) & hidden | weights.isnan()).flatten(1).any(dim=1).tolist()
-    shared = [codes.cpu().numpy() for codes in base]
-    return [
-        _marked(base[h if len(base) > 1 else 0], weights[h]) if bad else shared[h if len(base) > 1 else 0]
-        for h, bad in enumerate(special)
-    ]
+    hidden = _hidden(layer, item)
+    shared = None if hidden is None else [_array(codes) for codes in hidden]
+    found: list[Codes | None] = []
+    for head, weights in enumerate(layer.weights[item]):
+        of = 0 if hidden is None or len(hidden) == 1 else head
+        marked = _marked(None if hidden is None else hidden[of], weights)
+        found.append(marked if marked is not None or shared is None else shared[of])
+    return found
+
+
+def of_head(layer: LayerAttention, item: int, head: int) -> Codes | None:
+    """Return codes [L, S] of one head, None where every cell is plain."""
+    hidden = of_mask(layer, item, head)
+    marked = _marked(None if hidden is None else torch.from_numpy(hidden), layer.weights[item, head])
+    return hidden if marked is None else marked
 
 
 def of_average(layer: LayerAttention, item: int) -> Codes | None:
     """Return codes [L, S] for the average over heads; a cell is masked where it is masked in every head."""
-    base = _hidden(layer, item)
-    average = layer.average[item]
-    if base is None:
-        return _marked(torch.zeros_like(average, dtype=torch.uint8), average) if average.isnan().any() else None
-    return _marked(base.amin(dim=0), average)
+    hidden = _hidden(layer, item)
+    of_all = None if hidden is None else hidden.amin(dim=0)
+    marked = _marked(of_all, layer.average[item])
+    return marked if marked is not None or of_all is None else _array(of_all)
 
 
 def of_mask(layer: LayerAttention, item: int, head: int) -> Codes | None:
-    """Return codes [L, S] of what the masks alone hide from one head, None where they hide nothing."""
-    base = _hidden(layer, item)
-    if base is None:
-        return None
-    hidden: Codes = np.ascontiguousarray(base[head if len(base) > 1 else 0].cpu().numpy())
-    return hidden
+    """Return codes [L, S] of what the masks alone hide from one head, None where no mask was passed."""
+    hidden = _hidden(layer, item)
+    return None if hidden is None else _array(hidden[head if len(hidden) > 1 else 0])
 
 
 def _hidden(layer: LayerAttention, item: int) -> Tensor | None:
-    """Return codes of which mask hides a cell, [H|1, L, S], or None if no mask was passed."""
+    """Return codes of which mask hides a cell, uint8 [H|1, L, S], or None if no mask was passed."""
     if layer.attn_mask is None and layer.key_padding_mask is None:
         return None
     by_mask, by_padding = ~of_item(layer.attn_allowed, item), ~of_item(layer.key_allowed, item)
-    codes = by_mask.to(torch.uint8) * MASKED + by_padding.to(torch.uint8) * PADDED
-    assert BOTH == MASKED + PADDED
+    codes = by_mask.to(torch.uint8) * MASKED + by_padding.to(torch.uint8) * PADDED  # both together are BOTH
     return codes.expand(-1, *layer.weights.shape[2:])
 
 
-def _marked(codes: Tensor, weights: Tensor) -> Codes:
-    marked = codes.masked_fill((codes > 0) & (weights > 0), VIOLATION).masked_fill(weights.isnan(), NAN)
-    found: Codes = np.ascontiguousarray(marked.cpu().numpy())
+def _marked(hidden: Tensor | None, weights: Tensor) -> Codes | None:
+    """Return codes with violations and NaN marked, or None if there are none."""
+    bad = weights.sum(dim=-1).isnan().any()  # a NaN makes its row's sum NaN
+    leaks = None if hidden is None else (hidden.to(weights.device) > 0) & (weights > 0)
+    if not bad and (leaks is None or not leaks.any()):
+        return None
+    codes = torch.zeros(weights.shape, dtype=torch.uint8) if hidden is None else hidden.cpu().clone()
+    if leaks is not None:
+        codes[leaks.cpu()] = VIOLATION
+    codes[weights.isnan().cpu()] = NAN
+    return _array(codes)
+
+
+def _array(codes: Tensor) -> Codes:
+    found: Codes = np.ascontiguousarray(codes.cpu().numpy())
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 import torch
 from torch import Tensor
@@ -14,7 +15,9 @@ from mha_viz.inputs.synthetic import SOURCES, labels, sinusoidal
 from mha_viz.inputs.table import parse_table
 from mha_viz.inputs.text import embed, tokenise
 from mha_viz.inputs.upload import pick
-from mha_viz.scenario import Scenario
+from mha_viz.remember import remembered
+from mha_viz.scenario import INPUTS, Scenario
+from mha_viz.settings import metadata
 
 PAD = "<pad>"
 DEFAULT_LEN = 16
@@ -83,8 +86,19 @@ def sizes(s: Scenario) -> Sizes:
     return Sizes(n, length, s.key_len or _own_sizes(s, "key")[1])
 
 
+_INPUT_FIELDS = attrgetter(
+    *(name for name, about in metadata(Scenario).items() if about.group == INPUTS),
+    *("embed_dim", "kdim", "vdim", "seed", "padding"),
+)
+
+
+def _inputs_bytes(made: Inputs) -> int:
+    return made.query.nbytes + made.key.nbytes + made.value.nbytes
+
+
+@remembered(128, key=_INPUT_FIELDS, size=_inputs_bytes)
 def build(s: Scenario) -> Inputs:
-    """Return the tensors and labels of a Scenario.
+    """Return the tensors and labels of a Scenario; they are shared and must not be changed.
 
     Raises:
         InputError: A text, table or file cannot be read, or its vectors do not have the size the layer expects.

@@ -9,7 +9,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-import plotly  # type: ignore[import-untyped]
+import plotly
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route

@@ -7,9 +7,7 @@ it is never changed.
 from __future__ import annotations
 
 import os
-from threading import Condition
 
-import cachetools
 import streamlit as st
 
 from mha_viz import attention, gallery
@@ -18,6 +16,7 @@ from mha_viz.attention.records import Run
 from mha_viz.figures.thumbnail import Pixels
 from mha_viz.figures.thumbnail import thumbnail as draw_thumbnail
 from mha_viz.inputs.assemble import sizes
+from mha_viz.remember import remembered
 from mha_viz.scenario import Scenario
 
 BUDGET_VARIABLE = "MHA_VIZ_CACHE_MB"
@@ -33,19 +32,17 @@ def _size(run: Run) -> int:
     return sum(t.numel() * t.element_size() for t in held)
 
 
-_budget = int(float(os.environ.get(BUDGET_VARIABLE, DEFAULT_BUDGET_MB)) * 2**20)
-_runs: cachetools.LRUCache[str, Run] = cachetools.LRUCache(maxsize=_budget, getsizeof=_size)
-
-
-@cachetools.cached(_runs, key=Scenario.to_query, condition=Condition())
+@remembered(
+    float(os.environ.get(BUDGET_VARIABLE, DEFAULT_BUDGET_MB)), key=lambda scenario: scenario.to_query(), size=_size
+)
 def run(scenario: Scenario) -> Run:
-    """Return the Run of a Scenario, computed at most once at a time; errors are as those of `mha_viz.run`."""
+    """Return the Run of a Scenario; errors are as those of `mha_viz.run`."""
     return attention.run(scenario)
 
 
 def run_with_spinner(scenario: Scenario) -> Run:
     """Return the Run of a Scenario, with a spinner while a large one is computed."""
-    if scenario.to_query() in _runs or memory.estimate(scenario, sizes(scenario)) < QUICK_BYTES:
+    if memory.estimate(scenario, sizes(scenario)) < QUICK_BYTES:
         return run(scenario)
     with st.spinner("Running the layer", show_time=True):
         return run(scenario)

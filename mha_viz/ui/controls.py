@@ -13,11 +13,10 @@ from mha_viz.errors import MhaVizError
 from mha_viz.inputs import store
 from mha_viz.inputs.upload import SUFFIXES, read_upload
 from mha_viz.masks import PATTERNS
-from mha_viz.scenario import GROUPS, INPUTS, MASKS, Scenario
+from mha_viz.scenario import GROUPS, Scenario
 from mha_viz.ui import state
 from mha_viz.ui.view import HEATMAP, View
 
-OPEN_AT_FIRST = (INPUTS, MASKS)
 FIELDS_OF_SOURCE = {
     "text": ("text", "key_text", "positions"),
     "table": ("table", "key_table", "value_table"),
@@ -27,14 +26,16 @@ _SOURCE_FIELDS = frozenset(name for names in FIELDS_OF_SOURCE.values() for name 
 
 
 def sidebar() -> None:
-    """Draw all settings of the Scenario; a closed group draws nothing and costs nothing."""
+    """Draw the settings of the Scenario: the first in sight, the others in groups that cost nothing while closed."""
     with st.sidebar:
         _offer("example", "Open an example", [example.name for example in gallery.EXAMPLES], _open_example)
+        _fields(lambda about: about.first)
+        _offer("pattern", "Choose a known mask", [p.example for p in PATTERNS.values()], _choose_pattern)
         for group in GROUPS:
-            box = st.expander(group, expanded=group in OPEN_AT_FIRST, key=f"group:{group}", on_change="rerun")
+            box = st.expander(f"More: {group}", key=f"group:{group}", on_change="rerun")
             if box.open:
                 with box:
-                    _group(group)
+                    _fields(_grouped(group))
         with st.container(horizontal=True):
             st.button("Undo", on_click=state.undo, help="Take back the last change of settings.", width="stretch")
             about = "Back to the first picture; Undo works."
@@ -106,12 +107,14 @@ def _look(name: str) -> None:
     state.look(**{name: st.session_state[f"w:view:{name}"]})
 
 
-def _group(group: str) -> None:
+def _grouped(group: str) -> Callable[[settings.Setting], bool]:
+    return lambda about: about.group == group and not about.first
+
+
+def _fields(wanted: Callable[[settings.Setting], bool]) -> None:
     for name, about in settings.metadata(Scenario).items():
-        if about.group == group and _applies(name):
+        if wanted(about) and _applies(name):
             _control(name)
-            if name == "mask":
-                _offer("pattern", "Choose a known mask", [p.example for p in PATTERNS.values()], _choose_pattern)
 
 
 def _applies(name: str) -> bool:

@@ -29,12 +29,18 @@ def messages() -> None:
 
 
 def everything(run: Run) -> None:
-    """Draw all that depends on the run, from the headline to the downloads."""
+    """Draw all that depends on the run; the figures are sent first, so that they are painted first."""
     view = state.view().within(*run.layers[0].weights.shape)
-    headline(run)
-    controls.view_bar(run, view)
-    pictures(run, view)
-    detail(run, view)
+    top, grid, note, pair = st.container(), st.container(), st.container(), st.container()
+    with grid:
+        pictures(run, view)
+    with pair:
+        detail(run, view)
+    with top:
+        headline(run)
+        controls.view_bar(run, view)
+    with note:
+        caption(run, view)
     made_of(run, view)
     statistics(run, view)
     downloads(run, view)
@@ -80,7 +86,6 @@ def _heatmaps(run: Run, view: View) -> None:
     spec = heads.head_grid(run, item=view.item, scale=scale)
     alt = f"Attention weights of {run.layers[0].weights.shape[1]} heads as heatmaps"
     plot.heatmaps(spec, key="grid", alt=alt, selected=chosen, on_cell=_choose_in_grid, filename="heads")
-    caption(run, view)
 
 
 def detail(run: Run, view: View) -> None:

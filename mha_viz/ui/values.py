@@ -67,6 +67,12 @@ class ValueStore:
                 self._arrays.move_to_end(digest)
             return array
 
+    def clear(self) -> None:
+        """Drop every array; browsers that ask for one get it again with their next run."""
+        with self._lock:
+            self._arrays.clear()
+            self._bytes = 0
+
     def __len__(self) -> int:
         return len(self._arrays)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import orjson
-import plotly.colors  # type: ignore[import-untyped]
+import plotly.colors
 from numpy.typing import NDArray
 
 from mha_viz.ui import assets, values

@@ -24,10 +24,10 @@ def axis(letter: str, panel: int) -> str:
 
 
 def states(size: int) -> np.ndarray:
-    """Row 0 plain, then in row r the code r in every second cell."""
+    """Row r holds code r in every second cell; in large panels the rows are further apart."""
     codes = np.zeros((size, size), dtype=np.uint8)
     for code in range(1, 6):
-        codes[code, ::2] = code
+        codes[code * max(1, size // 12), ::2] = code
     return codes
 
 
@@ -75,23 +75,26 @@ def spec(panels: int, size: int, step: int, kind: str) -> dict:
 def page() -> None:
     """Draw what the address asks for."""
     asked = st.query_params
+    kind = asked.get("kind", "")
     panels, size = int(asked.get("panels", "8")), int(asked.get("size", "12"))
     step = st.slider("step", 0, 1000, 0, key="step")
     found = plot.clicked("plot")
     if found is not None:
         st.session_state["chosen"] = list(found)
     chosen = st.session_state.get("chosen")
-    if asked.get("kind") == "empty":
+    if kind == "empty":
         empty_component()(data=step.to_bytes(4, "little"), key="plot")
-    elif asked.get("kind") == "bars":
+    elif kind == "bars":
         bars = {"data": [{"type": "bar", "y": np.arange(5.0)}], "layout": {"title": {"text": f"bars {step}"}}}
         plot.heatmaps(bars, key="plot", alt="bars")
     else:
-        if asked.get("forget"):
-            values.store = values.ValueStore()  # as if the server had dropped everything meanwhile
-        figure = spec(panels, size, step, asked.get("kind", ""))
+        figure = spec(panels, size, step, kind)
         selected = tuple(chosen) if chosen else None
-        plot.heatmaps(figure, key="plot", alt="weights of all heads", selected=selected, filename="demo")
+        if not (kind == "vanishing" and step):
+            plot.heatmaps(figure, key="plot", alt="weights of all heads", selected=selected, filename="demo")
+        if kind == "forgetful" and "forgot" not in st.session_state:
+            values.store.clear()  # as if others had needed the room
+            st.session_state["forgot"] = True
     st.code(f"chosen {chosen}", language=None)
 
 

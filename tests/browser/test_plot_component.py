@@ -176,7 +176,7 @@ def test_each_mask_has_a_hatch_of_its_own(show):
         falls[code] = float((grey[1:, 1:] * grey[:-1, :-1]).mean() / grey.var())
     assert rises[1] > 0.8 > 0.3 > falls[1]
     assert falls[2] > 0.8 > 0.3 > rises[2]
-    assert abs(rises[3] - falls[3]) < 0.15
+    assert max(rises[3], falls[3]) < 0.6, "lines both ways"
 
 
 def test_a_single_violation_among_cells_smaller_than_pixels_is_visible(show):
@@ -221,18 +221,23 @@ def test_values_of_large_panels_are_fetched_when_the_pointer_enters(show):
 
 
 def test_values_that_the_server_dropped_are_shown_roughly_and_asked_for_again(show, problems):
-    page = show("panels=2&size=512")
-    page.evaluate("history.replaceState(null, '', '?panels=2&size=512')")
-    page.route("**/values/*", lambda route: route.fulfill(status=404))
-    before = page.locator("[data-testid=stCode]").inner_text()
+    page = show("panels=2&size=512&kind=forgetful")
     page.mouse.move(*centre(page, 100, 200, 0, 512))
-    until(lambda: "weight ≈ 0." in tip(page))
-    page.unroute("**/values/*")
-    time.sleep(2.1)  # the component waits this long before it asks again
-    page.mouse.move(*centre(page, 101, 201, 0, 512))
-    until(lambda: re.search(r"weight 0\.\d{5}", tip(page)))
-    assert page.locator("[data-testid=stCode]").inner_text() == before
-    problems[:] = [problem for problem in problems if "404" not in problem]
+    rough = until(lambda: re.search(r"weight ≈ ([\d.]+)", tip(page)))
+    exact = until(lambda: re.search(r"weight (0\.[\d]+)", tip(page)))  # the pointer need not move
+    assert float(rough[1]) == pytest.approx(float(exact[1]), abs=0.5 / 255)
+    problems[:] = [problem for problem in problems if "404" not in problem]  # the browser reports the answer
+
+
+def test_an_element_that_goes_away_gives_its_plot_back(show):
+    page = show(f"panels=2&size={SIZE}&kind=vanishing")
+    axes = page.evaluate_handle("document.querySelector('.mha-axes')")
+    assert axes.evaluate("(gd) => gd._fullLayout !== undefined")
+    page.locator("[data-testid=stSlider] input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    until(lambda: axes.evaluate("(gd) => !gd.isConnected && gd._fullLayout === undefined"))
+    page.keyboard.press("ArrowLeft")
+    page.locator(".mha-plot[data-painted]").wait_for()
 
 
 def test_click_reaches_python_and_the_chosen_cell_is_outlined(show):
@@ -381,12 +386,13 @@ def test_a_finger_that_moves_over_the_plot_scrolls_the_page(show):
     page = show(f"panels=8&size={SIZE}", **phone)
     x, y = centre(page, 6, 6, 2)
     session = page.context.new_cdp_session(page)
-    session.send(
-        "Input.synthesizeScrollGesture",
-        {"x": x, "y": y, "yDistance": -300, "gestureSourceType": "touch", "speed": 1200},
-    )
-    moved = page.evaluate("Math.max(...[...document.querySelectorAll('*')].map((node) => node.scrollTop))")
-    assert moved > 150
+    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for moved in range(10, 300, 15):
+        session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - moved}]})
+        page.wait_for_timeout(16)
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    until(lambda: page.evaluate("Math.max(...[...document.querySelectorAll('*')].map((n) => n.scrollTop))") > 100)
+    assert ranges(page)[0] == [-0.5, SIZE - 0.5]
     assert page.locator("[data-testid=stCode]").inner_text() == "chosen None"
 
 

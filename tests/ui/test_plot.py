@@ -232,6 +232,12 @@ class TestValueStore:
         store = values.ValueStore(budget=10)
         assert store.get(store.put(np.ones((4, 4), dtype="f4"))) is not None
 
+    def test_clear_drops_everything(self):
+        store = values.ValueStore()
+        digest = store.put(np.zeros((2, 2), dtype="f4"))
+        store.clear()
+        assert (store.get(digest), len(store), store.nbytes) == (None, 0, 0)
+
     def test_threads_leave_the_count_of_bytes_right(self):
         store = values.ValueStore(budget=50 * 400)
         arrays = [np.full((10, 10), i, dtype="f4") for i in range(200)]

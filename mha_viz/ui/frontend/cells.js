@@ -255,7 +255,8 @@ function paintOutlines(context, panel, view, look) {
 }
 
 // Cells too small to see are drawn at least 2 px wide, each spot once, however many cells fall on it.
-function paintSpots(context, panel, view, colour, code) {
+function paintSpots(context, panel, view, colour, code, ratio) {
+  const whole = (length) => Math.round(length * ratio) / ratio; // no half-transparent edges
   const size = { width: Math.max(view.dx, 2), height: Math.max(view.dy, 2) };
   const across = Math.ceil(view.width / size.width) + 2;
   const drawn = new Uint8Array(across * (Math.ceil(view.height / size.height) + 2));
@@ -265,7 +266,7 @@ function paintSpots(context, panel, view, colour, code) {
     const at = Math.floor((top - view.top) / size.height + 1) * across + column;
     if (drawn[at]) return;
     drawn[at] = 1;
-    context.fillRect(left, top, size.width, size.height);
+    context.fillRect(whole(left), whole(top), size.width, size.height);
   });
 }
 
@@ -273,9 +274,9 @@ function paintStates(context, panel, view, look, ratio) {
   const cell = Math.min(view.dx, view.dy);
   if (cell >= HATCH_FROM) paintHatches(context, panel, view, look, ratio);
   if (cell >= GLYPH_FROM) paintCrosses(context, panel, view, look);
-  else if (cell < 2) paintSpots(context, panel, view, look.nanCss, NAN);
+  else if (cell < 2) paintSpots(context, panel, view, look.nanCss, NAN, ratio);
   if (cell >= OUTLINE_FROM) paintOutlines(context, panel, view, look);
-  else paintSpots(context, panel, view, look.warning, VIOLATION);
+  else paintSpots(context, panel, view, look.warning, VIOLATION, ratio);
 }
 
 // How many cells across and down share a device pixel, at least 1.

@@ -195,6 +195,7 @@ function lost(instance, panel) {
   if (instance.reported === instance.revision) return;
   instance.reported = instance.revision;
   instance.trigger("stale", panel.digest);
+  instance.dwell = setTimeout(() => instance.cursor && want(instance, instance.cursor.panel), RETRY + 1);
 }
 
 function moveTo(instance, cell, pointer) {

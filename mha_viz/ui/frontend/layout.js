@@ -2,7 +2,7 @@
 // Margins are zero and domains are fractions of the whole figure: one pixel here is one pixel there.
 
 const FONT_SIZE = 12;
-const LINE = 12; // px that one line of labels needs
+const LINE = 11; // px that one line of labels needs, a pixel under its font: few letters use all of it
 const STRIP = 30; // px above the panels for the modebar
 const TITLE = 22; // px above each panel for its title
 const TALLEST = 640; // px that a panel may be high

@@ -48,9 +48,8 @@ function update(instance, data) {
   const theme = readTheme(instance.wrap, instance.theme);
   const retinted = theme !== instance.theme;
   instance.theme = theme;
-  // The same bytes again (a rerun that changed something else): everything is on the screen already.
-  if (data === instance.data && !retinted) return;
-  if (data !== instance.data) take(instance, data);
+  const changed = data !== instance.data && take(instance, data);
+  if (!changed && !retinted) return;
   const shape = JSON.stringify(instance.figure);
   if (retinted || shape !== instance.shape) {
     instance.shape = shape;
@@ -60,8 +59,11 @@ function update(instance, data) {
   }
 }
 
+// Returns whether the message brought anything new: after a rerun that changed something else it does not.
 function take(instance, data) {
   const { figure, frame, revision, panels } = decode(data);
+  instance.data = data;
+  if (revision === instance.revision) return false;
   // Exact values that were fetched stay good for as long as the digest is the same.
   for (const panel of panels) {
     panel.values ??= panel.digest && instance.panels.find((old) => old.digest === panel.digest)?.values;
@@ -69,9 +71,10 @@ function take(instance, data) {
   panels.forEach((panel, i) => (panel.spare = instance.panels[i]?.bitmap));
   const size = JSON.stringify(panels.map(({ rows, columns }) => [rows, columns]));
   if (size !== instance.size) instance.views = null; // a zoom into another shape would mean nothing
-  Object.assign(instance, { data, figure, frame, revision, panels, size });
+  Object.assign(instance, { figure, frame, revision, panels, size });
   keepCursor(instance);
   describe(instance);
+  return true;
 }
 
 function describe({ wrap, frame, panels }) {
@@ -95,7 +98,7 @@ async function drawNow(instance) {
     const Plotly = await loadPlotly(instance.figure.plotly);
     await react(instance, Plotly);
   } catch (error) {
-    instance.wrap.textContent = "The plot could not be drawn. Reloading the page may help.";
+    Object.assign(instance.note, { hidden: false, textContent: "The plot could not be drawn. Reload the page." });
     throw error;
   }
 }

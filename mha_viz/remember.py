@@ -1,0 +1,29 @@
+"""Caches that are bounded by the bytes they hold, so that many people's settings cannot fill the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from threading import Condition
+from typing import ParamSpec, TypeVar
+
+import cachetools
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def remembered(
+    megabytes: float, *, key: Callable[P, Hashable], size: Callable[[R], int]
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function so that its last results are kept and shared, up to some megabytes of them.
+
+    Several threads that ask for one result wait for one computation. A result larger than the bound is returned and
+    not kept. What comes out is shared: it must never be changed.
+
+    Args:
+        megabytes: The bound, in units of 2**20 bytes.
+        key: Makes the cache key from the function's arguments.
+        size: Returns how many bytes a result holds.
+    """
+    cache: cachetools.LRUCache[Hashable, R] = cachetools.LRUCache(megabytes * 2**20, getsizeof=size)
+    return cachetools.cached(cache, key=key, condition=Condition())
