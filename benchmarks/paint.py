@@ -77,11 +77,9 @@ def serving(script: str, port: int) -> Iterator[str]:
             server.terminate()
 
 
-def opened(browser: Browser, url: str, name: str) -> Page:
+def opened(browser: Browser, url: str) -> Page:
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     page.goto(url)
-    if name == "app":
-        page.get_by_text("More: Run", exact=True).click()
     page.wait_for_selector("[data-painted], .heatmaplayer image", state="attached", timeout=60_000)
     page.locator("input[aria-label=seed]").wait_for(timeout=30_000)
     page.wait_for_timeout(1_500)
@@ -106,7 +104,7 @@ def main(rounds: int) -> None:
         browser = playwright.chromium.launch(executable_path=str(chromium.find()), args=chromium.ARGUMENTS)
         for heads, length in SIZES:
             query = f"source=normal&query_len={length}&num_heads={heads}&mask=full"
-            times = {name: measured(browser, f"{url}/?{query}", name, rounds) for name, url in urls.items()}
+            times = {name: measured(browser, f"{url}/?{query}", rounds) for name, url in urls.items()}
             middle = {name: [median(t[i] for t in found) for i in (0, 1)] for name, found in times.items()}
             cells = "".join(f"{middle[name][i]:24.0f}" for name in PAGES for i in (0, 1))
             ratios = " ".join(f"{middle['app'][i] / middle['floor'][i]:9.2f}" for i in (0, 1))
@@ -115,9 +113,9 @@ def main(rounds: int) -> None:
     print()
 
 
-def measured(browser: Browser, url: str, name: str, rounds: int) -> list[tuple[float, float]]:
+def measured(browser: Browser, url: str, rounds: int) -> list[tuple[float, float]]:
     """Return the times of one page alone in the browser, so that no other page paints meanwhile."""
-    page = opened(browser, url, name)
+    page = opened(browser, url)
     found = [change(page) for _ in range(WARM_UP + rounds)][WARM_UP:]
     page.close()
     return found

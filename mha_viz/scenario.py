@@ -249,7 +249,9 @@ class Scenario:
         help="What your call asks for. On (the module's default): it returns only the average over heads; the "
         "heads then come from a second call.",
     )
-    seed: int = setting(0, group=RUN, low=0, high=2**32 - 1, help="Seed of the layer's weights, inputs and dropout.")
+    seed: int = setting(
+        0, group=RUN, first=True, low=0, high=2**32 - 1, help="Seed of the layer's weights, inputs and dropout."
+    )
     dtype: str = setting(
         "float32",
         group=RUN,

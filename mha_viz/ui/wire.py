@@ -53,13 +53,18 @@ def encode(
         filename: name of downloaded images, without an ending.
         inline_limit: bytes of exact values up to which they are sent along.
         deferred: whether more than that may wait on the server; by default, if the server has the route.
-        revision: what `data-painted` shows once this is on the screen; by default a digest of everything sent.
+        revision: what `data-painted` shows once this is on the screen, different for different figures; by default a
+            digest of everything sent.
+
+    Raises:
+        TypeError: a trace or the layout holds something that JSON and NumPy do not have.
     """
     body = _Body()
     weights = _layer(spec, "weights")
     states = {_axes(trace): _codes(trace["z"], body) for trace in _layer(spec, "state")}
     panels = [_panel(trace, states.get(_axes(trace)), body) for trace in weights]
-    later = (values.serving() if deferred is None else deferred) and body.values_bytes(panels) > inline_limit
+    exact = {id(panel["values"]): panel["values"].nbytes for panel in panels}  # shared arrays count once
+    later = (values.serving() if deferred is None else deferred) and sum(exact.values()) > inline_limit
     header = {
         "figure": _figure(spec, weights),
         "frame": {
@@ -97,10 +102,6 @@ class _Body:
             self.parts += [array.tobytes(), bytes(padding)]
             self.size += array.nbytes + padding
         return self._places[id(array)]
-
-    def values_bytes(self, panels: Sequence[dict[str, Any]]) -> int:
-        """Return the bytes of all exact values, shared arrays counted once."""
-        return sum({id(panel["values"]): panel["values"].nbytes for panel in panels}.values())
 
 
 def _layer(spec: Spec, name: str) -> list[Mapping[str, Any]]:

@@ -34,7 +34,7 @@ def states(size: int) -> np.ndarray:
 @lru_cache(maxsize=64)  # shared by the script's runs: what is measured is the component, not this demo
 def spec(panels: int, size: int, step: int, kind: str) -> dict:
     rng = np.random.default_rng(step)
-    weights = rng.random((panels, size, size), dtype=np.float32) / 2
+    weights = rng.random((panels, size, size), dtype=np.float32) / (2 + step)
     weights[:, 0, 0] = 0.123456789
     weights[:, 0, 1] = 0
     codes = None

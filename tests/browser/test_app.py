@@ -70,7 +70,7 @@ def test_a_newcomer_reaches_the_causal_heatmap_of_a_sentence(page: Page, app_url
 
 def test_more_heads_are_more_panels(page: Page, app_url: str) -> None:
     opened(page, app_url)
-    page.get_by_text("Layer", exact=True).click()
+    page.get_by_text("More: Layer").click()
     heads = page.get_by_role("spinbutton", name="num_heads")
     heads.fill("8")
     heads.press("Enter")

@@ -356,6 +356,13 @@ def test_the_colour_bar_follows_the_range_of_the_data(show):
         top = plot_demo.spec(4, SIZE, number, "")["data"][0]["zmax"]
         assert float(bar.all_text_contents()[-1]) == pytest.approx(top, rel=1e-2)
         step(page)
+    zoom_into(page)  # Plotly draws the bar again
+    until(lambda: ranges(page)[0][0] > 0)
+    top = plot_demo.spec(4, SIZE, 3, "")["data"][0]["zmax"]
+    assert float(bar.all_text_contents()[-1]) == pytest.approx(top, rel=1e-2)
+    with page.expect_download() as download:
+        page.get_by_label("Download as SVG").click()
+    assert f">{bar.all_text_contents()[-1]}<" in Path(download.value.path()).read_text()
 
 
 def test_a_phone_shows_two_columns_and_the_page_does_not_scroll_sideways(show):

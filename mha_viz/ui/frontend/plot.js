@@ -219,14 +219,19 @@ function relabelBars(instance) {
   const text = barSignature(instance.panels);
   if (text === instance.barText) return;
   instance.barText = text;
-  const barred = instance.panels.filter((panel) => panel.bar);
-  const bars = [...instance.gd.querySelectorAll(".infolayer .colorbar")];
-  barred.forEach((panel, i) => {
+  const { gd, panels, figure } = instance;
+  const bars = [...gd.querySelectorAll(".infolayer .colorbar")];
+  panels.forEach((panel, i) => {
+    if (!panel.bar) return;
     const { ticktext } = barTicks(panel);
-    const texts = bars[i]?.querySelectorAll(".cbaxis text") ?? [];
-    // Plotly would take 20 ms over five texts whose places stay; it hears of them with the next figure.
-    if (texts.length === ticktext.length) texts.forEach((node, k) => (node.textContent = ticktext[k]));
-    else draw(instance);
+    const texts = bars.shift()?.querySelectorAll(".cbaxis text") ?? [];
+    if (texts.length !== ticktext.length) {
+      draw(instance);
+      return;
+    }
+    // Plotly would take 20 ms over five texts whose places stay. Its own copies are for its next redraw and for exports.
+    texts.forEach((node, k) => (node.textContent = ticktext[k]));
+    for (const traces of [gd.data, gd._fullData]) traces[figure.others.length + i].marker.colorbar.ticktext = ticktext;
   });
 }
 
