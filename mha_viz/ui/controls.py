@@ -30,7 +30,6 @@ def sidebar() -> None:
     with st.sidebar:
         _offer("example", "Open an example", [example.name for example in gallery.EXAMPLES], _open_example)
         _fields(lambda about: about.first)
-        _offer("pattern", "Choose a known mask", [p.example for p in PATTERNS.values()], _choose_pattern)
         for group in GROUPS:
             box = st.expander(f"More: {group}", key=f"group:{group}", on_change="rerun")
             if box.open:
@@ -115,6 +114,8 @@ def _fields(wanted: Callable[[settings.Setting], bool]) -> None:
     for name, about in settings.metadata(Scenario).items():
         if wanted(about) and _applies(name):
             _control(name)
+            if name == "mask":
+                _offer("pattern", "Choose a known mask", [p.example for p in PATTERNS.values()], _choose_pattern)
 
 
 def _applies(name: str) -> bool:

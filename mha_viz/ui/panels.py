@@ -1,23 +1,22 @@
-"""The parts of the Explore page below its controls; each draws one thing about a Run."""
+"""The parts of the Explore page that depend on a Run; each draws one thing."""
 
 from __future__ import annotations
 
-import html
-import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable
 
 import streamlit as st
 
-from mha_viz import export
-from mha_viz.attention import cell, memory, peak, stats
+from mha_viz import export, figures
+from mha_viz.attention import cell
 from mha_viz.attention.records import Run
 from mha_viz.errors import MhaVizError
-from mha_viz.figures import grammar, heads, rows
-from mha_viz.inputs.assemble import Sizes
-from mha_viz.ui import controls, plot, state
+from mha_viz.figures import heads, rows
+from mha_viz.ui import controls, plot, state, words
 from mha_viz.ui.view import HEATMAP, LINES, View
 
-MAX_STATISTICS = 32
+PAUSE = 0.04
+"""Seconds between the figures and the rest, in which the browser paints them before it takes in unchanged widgets."""
 
 
 def messages() -> None:
@@ -31,70 +30,53 @@ def messages() -> None:
 def everything(run: Run) -> None:
     """Draw all that depends on the run; the figures are sent first, so that they are painted first."""
     view = state.view().within(*run.layers[0].weights.shape)
-    top, grid, note, pair = st.container(), st.container(), st.container(), st.container()
-    with grid:
-        pictures(run, view)
-    with pair:
-        detail(run, view)
+    top = st.container()
+    pictures(run, view)
+    detail(run, view)
+    time.sleep(PAUSE)
     with top:
-        headline(run)
         controls.view_bar(run, view)
-    with note:
-        caption(run, view)
     made_of(run, view)
     statistics(run, view)
     downloads(run, view)
 
 
-def headline(run: Run) -> None:
-    """Say what ran: real shapes, device, number format, time and memory."""
-    layer = run.layers[0]
-    shapes = f"query {_shape(run.inputs.query)}"
-    if run.inputs.key is not run.inputs.query:
-        shapes += f", key {_shape(run.inputs.key)}"
-    where = f"{run.device} {run.dtype}"
-    took = f"{run.seconds * 1e3:.3g} ms"
-    st.markdown(f"`{shapes}` → `weights {_shape(layer.weights)}` · {where} · {took} · peak {_peak(run)}")
-
-
-def _shape(tensor: object) -> str:
-    return str(list(tensor.shape))  # type: ignore[attr-defined]
-
-
-def _peak(run: Run) -> str:
-    if run.peak_bytes is not None:
-        return memory.spelled(run.peak_bytes)
-    assert run.scenario is not None
-    n, _, length, keys = run.layers[0].weights.shape
-    return memory.spelled(peak.peak_bytes(run.scenario, Sizes(n, length, keys - len(run.layers[0].extra_keys))))
-
-
 def pictures(run: Run, view: View) -> None:
-    """Draw what the view asks for: heatmaps, lines or shaded tokens."""
+    """Draw what the view asks for, between the headline and the caption: heatmaps, lines, or shaded tokens."""
+    heading, lines = words.headline(run), words.caption(run, view.item)
     if view.show == HEATMAP:
-        _heatmaps(run, view)
+        spec = heads.head_grid(run, item=view.item, scale=view.colours)
+        alt = f"Attention weights of {run.layers[0].weights.shape[1]} heads as heatmaps"
+        plot.heatmaps(
+            spec,
+            key="grid",
+            alt=alt,
+            selected=view.cell(panel=view.head),
+            on_cell=_choose_in_grid,
+            filename="heads",
+            heading=heading,
+            lines=lines,
+        )
     elif view.show == LINES:
         spec = rows.links(run, view.head, item=view.item, query=view.query)
-        plot.heatmaps(spec, key="links", alt=f"Lines from query tokens to key tokens, head {view.head}")
+        alt = f"Lines from query tokens to key tokens, head {view.head}"
+        plot.heatmaps(spec, key="links", alt=alt, filename="lines", heading=heading, lines=lines)
     else:
+        st.text(heading)
         tokens(run, view)
-
-
-def _heatmaps(run: Run, view: View) -> None:
-    scale: grammar.Scale = view.scale  # type: ignore[assignment]
-    chosen = None if view.query is None or view.key is None else (view.head, view.query, view.key)
-    spec = heads.head_grid(run, item=view.item, scale=scale)
-    alt = f"Attention weights of {run.layers[0].weights.shape[1]} heads as heatmaps"
-    plot.heatmaps(spec, key="grid", alt=alt, selected=chosen, on_cell=_choose_in_grid, filename="heads")
+        for line in lines:
+            st.caption(line)
 
 
 def detail(run: Run, view: View) -> None:
     """Draw the average, the chosen head and its mask side by side."""
-    scale: grammar.Scale = view.scale  # type: ignore[assignment]
-    chosen = None if view.query is None or view.key is None else (1, view.query, view.key)
-    spec = heads.detail(run, view.head, item=view.item, scale=scale)
+    spec = heads.detail(run, view.head, item=view.item, scale=view.colours)
     alt = f"The average over heads, head {view.head}, and its mask"
-    plot.heatmaps(spec, key="detail", alt=alt, selected=chosen, on_cell=_choose_in_detail, filename="detail")
+    cell_of = view.cell(panel=1)
+    hint = () if cell_of else ("Click a cell to see what its weight is made of.",)
+    plot.heatmaps(
+        spec, key="detail", alt=alt, selected=cell_of, on_cell=_choose_in_detail, filename="detail", lines=hint
+    )
 
 
 def _choose_in_grid() -> None:
@@ -109,44 +91,6 @@ def _choose_in_detail() -> None:
         state.look(query=query, key=key)
 
 
-def caption(run: Run, view: View) -> None:
-    """Write the line under the heatmaps: masked share, NaN rows, row sums, leaked mass."""
-    layer = run.layers[0]
-    s = stats.summarise(layer, view.item)
-    parts = [f"{s.masked:.1%} masked", f"{s.nan_rows} of {s.rows} rows NaN"]
-    if not math.isnan(s.row_sum_low):
-        parts.append(f"row sums {s.row_sum_low:.3f} to {s.row_sum_high:.3f}")
-    parts.append(f"leaked mass {s.leaked:.3g}")
-    st.caption(" · ".join(parts))
-    for sentence in explanations(run, s):
-        st.caption(sentence)
-
-
-def explanations(run: Run, s: stats.Summary) -> list[str]:
-    """Return one sentence for each thing about these weights that surprises people."""
-    layer, said = run.layers[0], []
-    if layer.dropout:
-        said.append(
-            f"Train mode with dropout {layer.dropout:g}: a weight is set to 0 with that probability and the others are "
-            f"divided by {1 - layer.dropout:g}, so rows do not sum to 1."
-        )
-    if s.nan_rows:
-        said.append(
-            "A row is NaN when every key is hidden from its query: the softmax then divides 0 by 0. NaN or inf in the "
-            "inputs does it too."
-        )
-    if layer.extra_keys:
-        names = " and ".join(layer.extra_keys)
-        said.append(
-            f"The last {len(layer.extra_keys)} of the columns ({names}) are appended by the layer; no mask hides them."
-        )
-    if layer.returned is not layer.weights:
-        asked = "need_weights=False returned no weights" if layer.returned is None else "returned only their average"
-        same = "are equal" if layer.output_change == 0 else f"differ by at most {layer.output_change:.2g}"
-        said.append(f"Your call {asked}; these come from a second call. The outputs of the two {same}.")
-    return said
-
-
 def tokens(run: Run, view: View) -> None:
     """Write the key tokens, shaded by how much the chosen query attends to each."""
     labels = [f"{i}  {name}" for i, name in enumerate(run.query_tokens(view.item))]
@@ -158,80 +102,28 @@ def tokens(run: Run, view: View) -> None:
 
     about = "The token whose weights shade the text."
     st.selectbox("query token", labels, key="w:token", on_change=choose, help=about)
-    st.html(shaded(run.key_tokens(view.item), run.layers[0].weights[view.item, view.head, query].float().tolist()))
-
-
-def shaded(names: tuple[str, ...], weights: list[float]) -> str:
-    """Return HTML of tokens with backgrounds from pale to dark; token text is escaped."""
-    top = max((w for w in weights if not math.isnan(w)), default=0.0) or 1.0
-    spans = []
-    for name, weight in zip(names, weights, strict=True):
-        if math.isnan(weight):
-            style = f"border:1px dashed {grammar.NAN_COLOUR}"
-        else:
-            style = f"background:rgba(33,144,141,{0.9 * weight / top:.3f})"
-        title = html.escape(f"{name}: {weight:.4g}", quote=True)
-        spans.append(f'<span title="{title}" style="{style}">{html.escape(name)}</span>')
-    return f'<div class="mha-tokens">{" ".join(spans)}</div>'
+    weights = run.layers[0].weights[view.item, view.head, query].float().tolist()
+    st.html(words.shaded(run.key_tokens(view.item), weights))
 
 
 def made_of(run: Run, view: View) -> None:
     """Open the chosen cell: the row as bars, and the arithmetic from q·k to the weight."""
     if view.query is None or view.key is None:
-        st.caption("Click a cell to see what its weight is made of.")
         return
-    names, keys = run.query_tokens(view.item), run.key_tokens(view.item)
     row = cell.row(run, item=view.item, head=view.head, query=view.query)
-    k = view.key
-    st.html(
-        f"<b>Head {view.head}: how much query {view.query} “{html.escape(names[view.query])}” attends to "
-        f"key {k} “{html.escape(keys[k])}”</b>"
-    )
+    st.html(words.chosen(run, view.item, view.head, view.query, view.key))
     left, right = st.columns([2, 3])
-    left.html(_table(("step", "value"), arithmetic(row, view.key), "mha-steps"))
+    left.html(words.arithmetic(row, view.key))
     with right:
         spec = rows.row(run, view.head, view.query, item=view.item, key=view.key)
         plot.heatmaps(spec, key="row", alt=f"Weights of query {view.query} over the keys, head {view.head}")
 
 
-def arithmetic(row: cell.Row, key: int) -> list[tuple[str, str]]:
-    """Return the steps from q·k to the weight of one key, each with its number."""
-    added, weight, returned = float(row.added[key]), float(row.weights[key]), float(row.returned[key])
-    hidden = " (masked)" if added == -math.inf else ""
-    steps = [
-        ("q · k", _number(float(row.dots[key]))),
-        ("× scale, 1 / √D", _number(row.scale)),
-        ("+ mask and bias", _number(added) + hidden),
-        ("= score", _number(float(row.scores[key]))),
-        ("exp(score - largest score of the row)", _number(float(row.exponentials[key]))),
-        ("÷ softmax denominator, their sum over all keys", _number(row.denominator)),
-        ("= weight", _number(weight)),
-    ]
-    if row.dropped:
-        steps.append(("after dropout", _number(returned)))
-    return steps
-
-
-def _number(value: float) -> str:
-    return "NaN" if math.isnan(value) else f"{value:.4g}".replace("inf", "∞").replace("-", "−")
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[str]], name: str) -> str:
-    """Return an HTML table of texts, all escaped."""
-    top = "".join(f"<th>{html.escape(text)}</th>" for text in heads)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in line) + "</tr>" for line in lines)
-    return f'<table class="mha-table {name}"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
-
-
 def statistics(run: Run, view: View) -> None:
     """Write a small table of each head's entropy, mean distance and largest weight."""
-    names, keys = run.query_tokens(view.item), run.key_tokens(view.item)
-    lines = [
-        (str(s.head), f"{s.entropy:.3g}", f"{s.distance:.3g}", f"{s.largest:.3g}", f"{names[s.query]} → {keys[s.key]}")
-        for s in stats.head_stats(run.layers[0], view.item)[:MAX_STATISTICS]
-    ]
-    heads_of = ("head", "entropy (bits)", "mean distance (tokens)", "largest weight", "from → to")
-    st.html(_table(heads_of, lines, "mha-statistics"))
+    box = st.expander("Head statistics", key="group:statistics", on_change="rerun")
+    if box.open:
+        box.html(words.statistics(run, view.item))
 
 
 def downloads(run: Run, view: View) -> None:
@@ -246,10 +138,8 @@ def downloads(run: Run, view: View) -> None:
             _download("weights .npz", lambda: export.npz(run), "attention.npz", "application/octet-stream")
             _download("weights .csv", lambda: export.csv_text(run, item=view.item), "attention.csv", "text/csv")
             _download("script .py", lambda: export.script(scenario), "attention.py", "text/x-python")
-            _download("figure .html", lambda: _page(run, view), "attention.html", "text/html")
-        st.caption(
-            "PNG and SVG: the camera buttons above each figure. Link: the address of this page reopens exactly this."
-        )
+            _download("figure .html", lambda: _web_page(run, view), "attention.html", "text/html")
+        st.caption("PNG and SVG: the buttons above each figure. This page's address reopens exactly this:")
         st.code("?" + state.link(), language=None, wrap_lines=True)
         try:
             st.code(export.script(scenario), language="python")
@@ -257,12 +147,9 @@ def downloads(run: Run, view: View) -> None:
             st.caption(str(error))
 
 
-def _page(run: Run, view: View) -> str:
-    from mha_viz import figures
-
-    scale: grammar.Scale = view.scale  # type: ignore[assignment]
-    return str(figures.head_grid(run, item=view.item, scale=scale).to_html(include_plotlyjs=True))
+def _web_page(run: Run, view: View) -> str:
+    return str(figures.head_grid(run, item=view.item, scale=view.colours).to_html(include_plotlyjs=True))
 
 
-def _download(label: str, make: object, name: str, kind: str) -> None:
-    st.download_button(label, make, file_name=name, mime=kind, on_click="ignore")  # type: ignore[arg-type]
+def _download(label: str, make: Callable[[], str | bytes], name: str, kind: str) -> None:
+    st.download_button(label, make, file_name=name, mime=kind, on_click="ignore")

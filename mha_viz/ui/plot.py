@@ -7,7 +7,7 @@ new data of the same shape costs a repaint and no Plotly work, keeps the zoom, a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -22,6 +22,7 @@ PLOT_VARIABLE = "MHA_VIZ_PLOT"
 """Environment variable: `plotly_chart` draws with `st.plotly_chart` even where the component could run."""
 
 _HTML = """
+<div class="mha-heading"></div>
 <div class="mha-plot" tabindex="0">
   <canvas class="mha-cells" aria-hidden="true"></canvas>
   <div class="mha-axes"></div>
@@ -30,6 +31,7 @@ _HTML = """
   <div class="mha-note" hidden></div>
   <div class="mha-status" role="status" aria-live="polite"></div>
 </div>
+<div class="mha-lines"></div>
 """
 
 _component = st.components.v2.component(
@@ -50,6 +52,8 @@ def heatmaps(
     selected: tuple[int, int, int] | None = None,
     on_cell: Callable[[], None] | None = None,
     filename: str = "attention",
+    heading: str = "",
+    lines: Sequence[str] = (),
 ) -> None:
     """Draw a figure of attention heatmaps, or any other Plotly figure, in the width that there is.
 
@@ -61,12 +65,19 @@ def heatmaps(
         selected: (panel, query, key) of a cell to outline.
         on_cell: called before the rerun that follows a click, tap or Enter on a cell; `clicked(key)` says which.
         filename: name of downloaded images, without an ending.
+        heading: a line of text above the figure. In the component it is painted with the cells, where an element of
+            its own would cost the browser as much as the figure does.
+        lines: lines of text below the figure.
     """
     if _component_runs():
-        data = encode(spec, alt=alt, selected=selected, filename=filename)
+        data = encode(spec, alt=alt, selected=selected, filename=filename, heading=heading, lines=lines)
         _component(key=key, data=data, on_cell_change=on_cell or _nothing, on_stale_change=_nothing)
     else:
+        if heading:
+            st.text(heading)
         st.plotly_chart(chart_figure(spec, selected), key=key, alt=alt, config=_chart_config(filename))
+        for line in lines:
+            st.text(line)
 
 
 def clicked(key: str) -> tuple[int, int, int] | None:

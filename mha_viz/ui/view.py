@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mha_viz import settings
-from mha_viz.figures.grammar import SCALES
+from mha_viz.figures.grammar import SCALES, Scale
 from mha_viz.settings import setting
 
 VIEW = "View"
@@ -38,6 +38,15 @@ class View:
     def __post_init__(self) -> None:
         for name in settings.metadata(View):
             object.__setattr__(self, name, settings.normalise(getattr(self, name), View, name))
+
+    @property
+    def colours(self) -> Scale:
+        """The colour scale, as figures name it."""
+        return next(scale for scale in SCALES if scale == self.scale)
+
+    def cell(self, *, panel: int) -> tuple[int, int, int] | None:
+        """Return (panel, query, key) of the chosen cell as a figure marks it, or None."""
+        return None if self.query is None or self.key is None else (panel, self.query, self.key)
 
     def within(self, items: int, heads: int, length: int, keys: int) -> View:
         """Return the view with indices that a run of these sizes doesn't have put back to the first, or to none."""

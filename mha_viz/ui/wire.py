@@ -39,6 +39,8 @@ def encode(
     alt: str = "",
     selected: tuple[int, int, int] | None = None,
     filename: str = "attention",
+    heading: str = "",
+    lines: Sequence[str] = (),
     inline_limit: int = INLINE_LIMIT,
     deferred: bool | None = None,
     revision: str | None = None,
@@ -51,6 +53,8 @@ def encode(
         alt: what a screen reader says the figure is.
         selected: (panel, query, key) of a cell to outline.
         filename: name of downloaded images, without an ending.
+        heading: a line of text above the figure.
+        lines: lines of text below it.
         inline_limit: bytes of exact values up to which they are sent along.
         deferred: whether more than that may wait on the server; by default, if the server has the route.
         revision: what `data-painted` shows once this is on the screen, different for different figures; by default a
@@ -70,6 +74,8 @@ def encode(
         "frame": {
             "alt": _text(alt),
             "filename": _text(filename),
+            "heading": _text(heading),
+            "lines": [_text(line) for line in lines],
             "selected": selected,
             "panels": [_placed(panel, body, later) for panel in panels],
         },

@@ -182,6 +182,8 @@ def test_two_people_have_their_own_settings(new_page: Callable[..., Page], app_u
 def test_a_link_reopens_exactly_this(new_page: Callable[..., Page], app_url: str) -> None:
     page = opened(new_page(), app_url)
     page.get_by_text("log", exact=True).click()
+    page.wait_for_url(re.compile("scale=log"))
+    expect(page.locator(".st-key-grid .colorbar text", has_text="0.001").first).to_be_visible()
     page.mouse.click(*cell(page, 3, 6, 2, (11, 11)))
     page.wait_for_url(re.compile(r"scale=log.*head=3.*query=6.*key=2"))
     again = new_page()
@@ -256,6 +258,7 @@ def test_the_page_says_what_the_browser_may_load(page: Page, app_url: str) -> No
 
 def test_a_change_during_a_long_text_keeps_the_last_one(page: Page, app_url: str) -> None:
     opened(page, app_url, "source=normal")
+    page.get_by_text("More: Inputs").click()
     length = page.get_by_role("spinbutton", name="query_len")
     for value in ("5", "6", "7", "8", "9"):
         length.fill(value)

@@ -78,10 +78,18 @@ function take(instance, data) {
 }
 
 function describe({ wrap, frame, panels }) {
+  wrap.parentElement.querySelector(".mha-heading").textContent = frame.heading;
+  wrap.parentElement.querySelector(".mha-lines").replaceChildren(...frame.lines.map(paragraph));
   wrap.setAttribute("role", panels.length ? "application" : "figure");
   wrap.setAttribute("aria-label", frame.alt);
   if (panels.length) wrap.setAttribute("aria-description", HELP);
   wrap.tabIndex = panels.length ? 0 : -1;
+}
+
+function paragraph(text) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  return line;
 }
 
 // Figures are drawn one after the other; what changes meanwhile is drawn once, when its turn comes.
