@@ -97,6 +97,18 @@ def summarise(layer: LayerAttention, item: int = 0) -> Summary:
     )
 
 
+def largest_in(layer: LayerAttention, item: int, head: int, query: int, key: int, side: int) -> tuple[int, int]:
+    """Return (query, key) of the largest weight in the block of `side` × `side` cells that starts at a cell.
+
+    A block that starts outside [L, S] gives the last cell inside.
+    """
+    length, keys = layer.weights.shape[2:]
+    query, key = min(query, length - 1), min(key, keys - 1)
+    block = layer.weights[item, head, query : query + side, key : key + side].float().nan_to_num(nan=-1.0)
+    at = int(block.argmax())
+    return query + at // block.shape[1], key + at % block.shape[1]
+
+
 def of_item(allowed: Tensor, item: int) -> Tensor:
     """Return the [H|1, L|1, S|1] part of a tensor broadcastable to [N, H, L, S] that belongs to one batch item."""
     return allowed[item if allowed.shape[0] > 1 else 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mha_viz.attention.records import LayerAttention, Run
 from mha_viz.errors import ScenarioError
-from mha_viz.figures import grammar, states
+from mha_viz.figures import grammar, pooling, states
 from mha_viz.figures.grammar import Codes, Floats, Scale, Spec
 
 MAX_COLUMNS = 4
@@ -93,21 +93,35 @@ def _array(weights: Tensor) -> Floats:
 
 def _panels(weights: Floats, codes: Sequence[Codes | None], titles: list[str], scale: Scale) -> list[Panel]:
     values, low, high, bar = grammar.scaled(weights, scale)
-    return [
-        Panel(title, values[p], weights[p], codes[p], low, high, grammar.WEIGHT_COLOURS, bar if p == 0 else None)
-        for p, title in enumerate(titles)
-    ]
+    found = []
+    for p, title in enumerate(titles):
+        exact = weights[p]
+        shown = exact if values is weights else values[p]
+        found.append(Panel(title, shown, exact, codes[p], low, high, grammar.WEIGHT_COLOURS, None if p else bar))
+    return found
 
 
 def _spec(run: Run, layer: int, item: int, panels: list[Panel]) -> Spec:
-    data = [trace for index, panel in enumerate(panels) for trace in _traces(panel, index)]
-    titles = [panel.title for panel in panels]
-    return {"data": data, "layout": _layout(titles, run.query_tokens(item), run.key_tokens(item, layer))}
+    side = pooling.factor(sum(panel.weights.size for panel in panels))
+    data = [trace for index, panel in enumerate(panels) for trace in _traces(_pooled(panel, side), index)]
+    tokens = (pooling.labels(names, side) for names in (run.query_tokens(item), run.key_tokens(item, layer)))
+    layout = _layout([panel.title for panel in panels], *tokens)
+    layout["meta"]["pool"] = side
+    return {"data": data, "layout": layout}
+
+
+def _pooled(panel: Panel, side: int) -> Panel:
+    if side == 1:
+        return panel
+    values = pooling.largest(panel.values, side)
+    weights = values if panel.values is panel.weights else pooling.largest(panel.weights, side)
+    codes = None if panel.codes is None else pooling.worst(panel.codes, side)
+    return replace(panel, values=values, weights=weights, codes=codes)
 
 
 def _traces(panel: Panel, index: int) -> list[dict[str, Any]]:
     axes = {"xaxis": _axis("x", index), "yaxis": _axis("y", index)}
-    exact = panel.values is panel.weights or np.shares_memory(panel.values, panel.weights)
+    exact = panel.values is panel.weights
     weights = {
         "type": "heatmap",
         "z": panel.values,

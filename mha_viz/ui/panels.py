@@ -8,11 +8,12 @@ from collections.abc import Callable
 import streamlit as st
 
 from mha_viz import export, figures
-from mha_viz.attention import cell
+from mha_viz.attention import cell, stats
 from mha_viz.attention.records import Run
 from mha_viz.errors import MhaVizError
-from mha_viz.figures import heads, rows
-from mha_viz.ui import controls, plot, state, words
+from mha_viz.figures import rows
+from mha_viz.figures.grammar import Spec
+from mha_viz.ui import cached, controls, plot, state, words
 from mha_viz.ui.view import HEATMAP, LINES, View
 
 PAUSE = 0.04
@@ -32,7 +33,7 @@ def everything(run: Run) -> None:
     view = state.view().within(*run.layers[0].weights.shape)
     top = st.container()
     pictures(run, view)
-    detail(run, view)
+    detail(view)
     time.sleep(PAUSE)
     with top:
         controls.view_bar(run, view)
@@ -43,20 +44,11 @@ def everything(run: Run) -> None:
 
 def pictures(run: Run, view: View) -> None:
     """Draw what the view asks for, between the headline and the caption: heatmaps, lines, or shaded tokens."""
-    heading, lines = words.headline(run), words.caption(run, view.item)
+    heading, lines = words.headline(run), cached.caption(state.scenario(), view.item)
     if view.show == HEATMAP:
-        spec = heads.head_grid(run, item=view.item, scale=view.colours)
+        spec = cached.head_grid(state.scenario(), view.item, view.colours)
         alt = f"Attention weights of {run.layers[0].weights.shape[1]} heads as heatmaps"
-        plot.heatmaps(
-            spec,
-            key="grid",
-            alt=alt,
-            selected=view.cell(panel=view.head),
-            on_cell=_choose_in_grid,
-            filename="heads",
-            heading=heading,
-            lines=lines,
-        )
+        _clickable("grid", view, spec, panel=view.head, alt=alt, heading=heading, lines=lines)
     elif view.show == LINES:
         spec = rows.links(run, view.head, item=view.item, query=view.query)
         alt = f"Lines from query tokens to key tokens, head {view.head}"
@@ -68,27 +60,38 @@ def pictures(run: Run, view: View) -> None:
             st.caption(line)
 
 
-def detail(run: Run, view: View) -> None:
+def detail(view: View) -> None:
     """Draw the average, the chosen head and its mask side by side."""
-    spec = heads.detail(run, view.head, item=view.item, scale=view.colours)
+    spec = cached.detail(state.scenario(), view.head, view.item, view.colours)
+    hint = ["Click a cell to see what its weight is made of."] if view.cell(panel=1) is None else []
     alt = f"The average over heads, head {view.head}, and its mask"
-    cell_of = view.cell(panel=1)
-    hint = () if cell_of else ("Click a cell to see what its weight is made of.",)
+    _clickable("detail", view, spec, panel=1, alt=alt, heading="", lines=hint)
+
+
+def _clickable(key: str, view: View, spec: Spec, *, panel: int, alt: str, heading: str, lines: list[str]) -> None:
+    """Draw heatmaps whose cells open when they are chosen; of a pooled block, its largest weight opens."""
+    pool = spec["layout"]["meta"]["pool"]
+    pooled = [f"Each cell shows the largest of {pool} × {pool} weights; choose a cell to open it."]
+
+    def choose() -> None:
+        if (found := plot.clicked(key)) is None:
+            return
+        layer = cached.run(state.scenario()).layers[0]  # asked for anew: a callback that held it would keep it alive
+        head = found[0] if key == "grid" else view.head
+        if head < layer.weights.shape[1]:
+            query, at = stats.largest_in(layer, view.item, head, found[1] * pool, found[2] * pool, pool)
+            state.look(head=head, query=query, key=at)
+
     plot.heatmaps(
-        spec, key="detail", alt=alt, selected=cell_of, on_cell=_choose_in_detail, filename="detail", lines=hint
+        spec,
+        key=key,
+        alt=alt,
+        selected=view.cell(panel=panel, pool=pool),
+        on_cell=choose,
+        filename=key,
+        heading=heading,
+        lines=[*lines, *pooled * (pool > 1)],
     )
-
-
-def _choose_in_grid() -> None:
-    if (found := plot.clicked("grid")) is not None:
-        head, query, key = found
-        state.look(head=head, query=query, key=key)
-
-
-def _choose_in_detail() -> None:
-    if (found := plot.clicked("detail")) is not None:
-        _, query, key = found
-        state.look(query=query, key=key)
 
 
 def tokens(run: Run, view: View) -> None:
@@ -135,10 +138,17 @@ def downloads(run: Run, view: View) -> None:
     scenario = run.scenario
     with box:
         with st.container(horizontal=True):
-            _download("weights .npz", lambda: export.npz(run), "attention.npz", "application/octet-stream")
-            _download("weights .csv", lambda: export.csv_text(run, item=view.item), "attention.csv", "text/csv")
+            _download(
+                "weights .npz", lambda: export.npz(cached.run(scenario)), "attention.npz", "application/octet-stream"
+            )
+            _download(
+                "weights .csv",
+                lambda: export.csv_text(cached.run(scenario), item=view.item),
+                "attention.csv",
+                "text/csv",
+            )
             _download("script .py", lambda: export.script(scenario), "attention.py", "text/x-python")
-            _download("figure .html", lambda: _web_page(run, view), "attention.html", "text/html")
+            _download("figure .html", lambda: _web_page(cached.run(scenario), view), "attention.html", "text/html")
         st.caption("PNG and SVG: the buttons above each figure. This page's address reopens exactly this:")
         st.code("?" + state.link(), language=None, wrap_lines=True)
         try:

@@ -44,9 +44,9 @@ class View:
         """The colour scale, as figures name it."""
         return next(scale for scale in SCALES if scale == self.scale)
 
-    def cell(self, *, panel: int) -> tuple[int, int, int] | None:
-        """Return (panel, query, key) of the chosen cell as a figure marks it, or None."""
-        return None if self.query is None or self.key is None else (panel, self.query, self.key)
+    def cell(self, *, panel: int, pool: int = 1) -> tuple[int, int, int] | None:
+        """Return (panel, query, key) of the chosen cell in a figure whose cells are blocks of `pool`, or None."""
+        return None if self.query is None or self.key is None else (panel, self.query // pool, self.key // pool)
 
     def within(self, items: int, heads: int, length: int, keys: int) -> View:
         """Return the view with indices that a run of these sizes doesn't have put back to the first, or to none."""

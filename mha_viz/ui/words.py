@@ -25,7 +25,8 @@ def headline(run: Run) -> str:
     kinds = {id(tensor): (name, tensor) for name, tensor in reversed(given.items())}
     shapes = ", ".join(f"{name} {_shape(tensor)}" for name, tensor in sorted(kinds.values(), key=_order))
     weights = f"weights {_shape(run.layers[0].weights)}"
-    rest = f"{run.device} {run.dtype} · {run.seconds * 1e3:.3g} ms · peak {_peak(run)}"
+    took = f"{run.seconds * 1e3:.3g} ms" if run.seconds < 1 else f"{run.seconds:.3g} s"
+    rest = f"{run.device} {run.dtype} · {took} · peak {_peak(run)}"
     return f"{shapes} → {weights} · {rest}"
 
 
