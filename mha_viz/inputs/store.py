@@ -7,14 +7,20 @@ disk; one that was pushed out or never uploaded here is asked for again.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+
+import cachetools
 
 from mha_viz.errors import InputError
 from mha_viz.inputs.upload import Upload
 
 BUDGET = 256 * 2**20
 
-_uploads: OrderedDict[str, Upload] = OrderedDict()
+
+def _size(upload: Upload) -> int:
+    return sum(tensor.nbytes for tensor in upload.tensors.values())
+
+
+_uploads: cachetools.LRUCache[str, Upload] = cachetools.LRUCache(BUDGET, getsizeof=_size)
 _lock = threading.Lock()
 
 
@@ -23,9 +29,6 @@ def put(upload: Upload) -> str:
     reference = f"{upload.digest[:16]} {upload.name[:100]}"
     with _lock:
         _uploads[reference] = upload
-        _uploads.move_to_end(reference)
-        while len(_uploads) > 1 and sum(_size(u) for u in _uploads.values()) > BUDGET:
-            _uploads.popitem(last=False)
     return reference
 
 
@@ -39,9 +42,4 @@ def get(reference: str) -> Upload:
         if reference not in _uploads:
             name = (reference.partition(" ")[2] or reference)[:100]
             raise InputError(f"The file {name!r} is not on this server any more: upload it again.")
-        _uploads.move_to_end(reference)
         return _uploads[reference]
-
-
-def _size(upload: Upload) -> int:
-    return sum(t.numel() * t.element_size() for t in upload.tensors.values())

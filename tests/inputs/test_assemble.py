@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cachetools
 import pytest
 import torch
 
@@ -132,8 +133,7 @@ def test_files_give_query_key_and_value() -> None:
 
 
 def test_the_store_forgets_the_oldest_when_its_budget_is_spent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_uploads", type(store._uploads)())
-    monkeypatch.setattr(store, "BUDGET", 100)
+    monkeypatch.setattr(store, "_uploads", cachetools.LRUCache(100, getsizeof=store._size))
     first, second = store.put(upload("a.npy", x=torch.zeros(20))), store.put(upload("b.npy", x=torch.zeros(20)))
     assert store.get(second).name == "b.npy"
     with pytest.raises(mv.InputError, match=r"^The file 'a\.npy' is not on this server any more"):
