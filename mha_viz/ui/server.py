@@ -190,10 +190,12 @@ def _warm_up() -> None:
         torch.set_num_threads(min(4, max(1, _usable_cores() // 2)))
     for module in pkgutil.iter_modules(mha_viz.ui.__path__, "mha_viz.ui."):
         importlib.import_module(module.name)
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        layer = torch.nn.MultiheadAttention(16, 2, batch_first=True).eval()
-        x = torch.zeros(1, 4, 16)  # [N, L, E]
-        layer(x, x, x, need_weights=True, average_attn_weights=False)
+    from mha_viz.scenario import Scenario
+    from mha_viz.ui import cached, words
+
+    # The first picture, and one with masks of both kinds: what torch does for the first time takes seconds in all.
+    words.headline(cached.run(Scenario()))
+    cached.run(Scenario(text="one two\nthree"))
 
 
 def _usable_cores() -> int:
