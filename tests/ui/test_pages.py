@@ -183,8 +183,7 @@ def test_undo_takes_changes_back_one_by_one(opened: Callable[..., AppTest]) -> N
     app = opened()
     app.text_area(key="w:text").set_value("one two").run()
     app.text_area(key="w:mask").set_value("full").run()
-    undo, start_over = app.sidebar.button
-    undo.click().run()
+    app.sidebar.button[0].click().run()
     assert scenario(app) == Scenario(text="one two")
     app.sidebar.button[1].click().run()
     assert scenario(app) == Scenario()
@@ -193,7 +192,6 @@ def test_undo_takes_changes_back_one_by_one(opened: Callable[..., AppTest]) -> N
     for _ in range(3):
         app.sidebar.button[0].click().run()
     assert scenario(app) == Scenario()
-    assert start_over
 
 
 def test_settings_survive_a_page_switch_and_the_url_with_them(opened: Callable[..., AppTest]) -> None:
