@@ -33,7 +33,7 @@ WATCH = """
   const before = drawn();
   const painted = () => {
     const now = drawn();
-    return now.length >= before.length && now.every((value, i) => value !== before[i]);
+    return before.length > 0 && now.length >= before.length && now.every((value, i) => value !== before[i]);
   };
   const idle = () => document.querySelector("[data-testid=stApp]").dataset.testScriptState === "notRunning";
   const times = {};

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,17 +87,15 @@ def repository() -> Path:
     return REPOSITORY
 
 
-@pytest.fixture(scope="session")
-def app_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
-    """The real server on a free port of this machine, one for the whole session."""
-    log_file = tmp_path_factory.mktemp("server") / "server.log"
-    command = [sys.executable, "-m", "streamlit", "run", str(REPOSITORY / "app.py")]
-    options = ["--server.address", "127.0.0.1", "--server.port", "0"]
+@contextmanager
+def serving(script: Path, log_file: Path) -> Iterator[AppServer]:
+    """Serve a script by the real server, with the app's own configuration, on a free port of this machine."""
+    command = [sys.executable, "-m", "streamlit", "run", str(script)]
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [*command, *options],
+            [*command, "--server.address", "127.0.0.1", "--server.port", "0"],
             cwd=REPOSITORY,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(REPOSITORY)},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -110,6 +109,13 @@ def app_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(timeout=15)
+
+
+@pytest.fixture(scope="session")
+def app_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppServer]:
+    """The real app, one server for the whole session."""
+    with serving(REPOSITORY / "app.py", tmp_path_factory.mktemp("server") / "server.log") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

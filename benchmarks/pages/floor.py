@@ -11,7 +11,8 @@ export default function (component) {
   place.dataset.painted = component.data.seed;
 }
 """
-nothing = st.components.v2.component("nothing", html="<div></div>", js=SCRIPT)
+# Not isolated: what watches the page sees into no shadow root.
+nothing = st.components.v2.component("nothing", html="<div></div>", js=SCRIPT, isolate_styles=False)
 
 
 @st.cache_resource

@@ -65,9 +65,14 @@ async def lifespan(app: object) -> AsyncIterator[None]:
     Args:
         app: the `st.App` that starts; it is not touched.
     """
+    from streamlit.runtime.pages_manager import PagesManager
+
     from mha_viz.ui import values
 
     boot()
+    # Until some run of this process has called st.navigation, Streamlit would take the files in pages/ for apps of
+    # their own: whoever came first by a link to a page would see it without app.py around it, and no way on.
+    PagesManager.uses_pages_directory = False
     values.set_serving(True)
     yield
     values.set_serving(False)

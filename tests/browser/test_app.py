@@ -13,10 +13,11 @@ from urllib.parse import quote_plus
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 import mha_viz as mv
 from mha_viz.scenario import Scenario
+from tests.conftest import serving
 
 expect.set_options(timeout=20_000)
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
@@ -197,6 +198,17 @@ def test_an_example_opens_from_the_gallery(page: Page, app_url: str) -> None:
     page.locator(".st-key-open-ALiBi button, .st-key-open\\:ALiBi button").first.click()
     wait_for_heads(page, 8)
     page.wait_for_url(re.compile("score_bias=alibi"))
+
+
+@pytest.mark.parametrize("name", ["gallery", "reference"])
+def test_the_first_visitor_of_all_may_come_by_a_link_to_a_page(
+    browser: Browser, tmp_path: Path, repository: Path, name: str
+) -> None:
+    with serving(repository / "app.py", tmp_path / "server.log") as fresh, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{fresh.url}/{name}")
+        page.get_by_role("link", name="Explore").click()
+        wait_for_heads(page, 4)
 
 
 def test_an_uploaded_array_is_the_query(page: Page, app_url: str, tmp_path: Path) -> None:

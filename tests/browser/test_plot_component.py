@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.browser import plot_demo
-from tests.conftest import REPOSITORY, AppServer, _wait_for_url
+from tests.conftest import serving
 
 SIZE = 12
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -23,22 +20,8 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 @pytest.fixture(scope="module")
 def app_server(tmp_path_factory):
     """The demo instead of the app: `new_page` opens pages of it."""
-    log_file = tmp_path_factory.mktemp("demo") / "server.log"
-    command = [sys.executable, "-m", "streamlit", "run", plot_demo.__file__]
-    with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--server.address", "127.0.0.1", "--server.port", "0"],
-            cwd=REPOSITORY,  # for the app's own configuration
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(REPOSITORY)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        yield AppServer(_wait_for_url(process, log_file, seconds=90), log_file)
-    finally:
-        process.terminate()
-        process.wait(timeout=15)
+    with serving(Path(plot_demo.__file__), tmp_path_factory.mktemp("demo") / "server.log") as server:
+        yield server
 
 
 @pytest.fixture
