@@ -127,9 +127,10 @@ def app_url(app_server: AppServer) -> str:
 def _wait_for_url(process: subprocess.Popen[bytes], log_file: Path, *, seconds: float) -> str:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
-        printed = re.search(r"http://127\.0\.0\.1:\d+", log_file.read_text(encoding="utf-8", errors="replace"))
-        if printed and _is_healthy(printed[0]):
-            return printed[0]
+        log = log_file.read_text(encoding="utf-8", errors="replace")
+        printed = re.search(r"(http://127\.0\.0\.1:\d+[\w/]*?)/?\s", log)
+        if printed and _is_healthy(printed[1]):
+            return printed[1]
         time.sleep(0.05)
     log = log_file.read_text(encoding="utf-8", errors="replace")
     pytest.fail(f"the server was not up within {seconds:.0f} s (exit status {process.poll()}); its log:\n{log}")

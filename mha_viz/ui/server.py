@@ -21,7 +21,7 @@ from pathlib import Path
 import streamlit
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import mha_viz.ui
@@ -82,7 +82,10 @@ def routes() -> list[BaseRoute]:
     """Return the HTTP routes that the plot component fetches from: values of large arrays, its modules, plotly.js."""
     from mha_viz.ui import plot, values
 
-    return [values.route(), plot.frontend_route(), plot.plotly_js_route()]
+    own = [values.route(), plot.frontend_route(), plot.plotly_js_route()]
+    base = streamlit.get_option("server.baseUrlPath").strip("/")  # Streamlit puts it before its own routes only
+    prefix = f"/{base}" if base else ""
+    return [Route(prefix + route.path, route.endpoint, methods=["GET"]) for route in own]
 
 
 def middleware() -> list[Middleware]:

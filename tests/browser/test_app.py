@@ -211,6 +211,17 @@ def test_the_first_visitor_of_all_may_come_by_a_link_to_a_page(
         wait_for_heads(page, 4)
 
 
+def test_the_app_may_live_under_a_path_of_its_server(
+    browser: Browser, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAMLIT_SERVER_BASE_URL_PATH", "school/attention")
+    with serving(repository / "app.py", tmp_path / "server.log") as server, browser.new_context() as context:
+        page = context.new_page()
+        assert server.url.endswith("/school/attention")
+        page.goto(f"{server.url}/?num_heads=2")
+        wait_for_heads(page, 2)
+
+
 def test_an_uploaded_array_is_the_query(page: Page, app_url: str, tmp_path: Path) -> None:
     array = np.random.default_rng(0).normal(size=(5, 64)).astype("f4")
     np.save(tmp_path / "mine.npy", array)
