@@ -9,8 +9,23 @@ True means *may attend* in all of it; `encode` alone turns it round for `nn.Mult
 
 from mha_viz.masks.base import Mask
 from mha_viz.masks.bias import BIASES, ScoreBias, score_bias
+from mha_viz.masks.paint import from_cells, painted
 from mha_viz.masks.patterns import PATTERNS
+from mha_viz.masks.recognise import Recognised, recognise
 from mha_viz.masks.registry import Parameter, Pattern
 from mha_viz.masks.text import mask
 
-__all__ = ["BIASES", "PATTERNS", "Mask", "Parameter", "Pattern", "ScoreBias", "mask", "score_bias"]
+__all__ = [
+    "BIASES",
+    "PATTERNS",
+    "Mask",
+    "Parameter",
+    "Pattern",
+    "Recognised",
+    "ScoreBias",
+    "from_cells",
+    "mask",
+    "painted",
+    "recognise",
+    "score_bias",
+]

@@ -17,6 +17,8 @@ from mha_viz.masks.base import Mask, NamedMask
 from mha_viz.masks.bias import ScoreBias
 
 Encoding = Literal["bool", "float"]
+# nn.MultiheadAttention, or F.scaled_dot_product_attention, whose bool masks mean the opposite.
+Api = Literal["mha", "sdpa"]
 
 
 def attn_mask(
@@ -149,3 +151,23 @@ def _decoded(name: str, encoded: Tensor) -> Tensor:
     if encoded.is_floating_point():
         return encoded != -torch.inf
     raise MaskError(f"{name} must be bool or a floating type, got {encoded.dtype}")
+
+
+def allowed_as_given(mask: Tensor, api: Api = "mha") -> Tensor:
+    """Return what a raw mask of any dtype lets through, cell by cell; other than `allowed_from` it refuses nothing.
+
+    Args:
+        mask: Of any shape. In bool and integers, non-zero hides ("mha") or shows ("sdpa"); in floats -inf hides.
+        api: Whose mask it is.
+
+    Returns:
+        Bool in the shape of the mask, True where a query may attend.
+    """
+    if mask.is_floating_point():
+        return mask != -torch.inf
+    return mask != 0 if api == "sdpa" else mask == 0
+
+
+def as_given(allowed: Tensor, api: Api = "mha") -> Tensor:
+    """Return the bool mask that an API takes for `allowed` (True = may attend), in the same shape."""
+    return allowed if api == "sdpa" else ~allowed

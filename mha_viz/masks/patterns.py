@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Annotated
 
-from mha_viz.masks.base import Mask, NamedMask, combine
-from mha_viz.masks.index import Index, L, S, b, k, q
+from mha_viz.errors import MaskError
+from mha_viz.masks.base import Comparison, Mask, NamedMask, combine
+from mha_viz.masks.index import Index, L, Number, S, Variable, b, k, q
 from mha_viz.masks.registry import Pattern, Within, registrar
 
 LONGEST = 131_072
@@ -126,6 +129,49 @@ def padding(*lengths: Annotated[int, Within(0, LONGEST, "real length of each bat
 def left_padding(*lengths: Annotated[int, Within(0, LONGEST, "real length of each batch item")]) -> Mask:
     """Batch item i has lengths[i] real keys, the rest is padding at the start; items beyond the list have none."""
     return combine("&", [(b != item) | (k >= S - length) for item, length in enumerate(lengths)])
+
+
+@pattern(example="cells(2, 0, 1, 5, 3, 3)")
+def cells(*runs: Annotated[int, Within(0, LONGEST - 1, "query, first key and last key of each run")]) -> Mask:
+    """Single cells, as painted by hand: three numbers for each run, its query, its first key and its last key.
+
+    `causal ^ cells(2, 4, 5)` turns two cells round: query 2 sees keys 4 and 5 as well.
+    """
+    if len(runs) % 3:
+        raise MaskError(
+            "cells takes three numbers for each run, its query, its first key and its last key, "
+            f"got {len(runs)} numbers"
+        )
+    keys_of: dict[int, set[tuple[int, int]]] = defaultdict(set)
+    for row, first, last in zip(runs[::3], runs[1::3], runs[2::3], strict=True):
+        if last < first:
+            raise MaskError(f"a run of cells ends at or after its first key, got keys {first} to {last} of query {row}")
+        keys_of[row].add((first, last))
+    # Queries that see the same keys share a term: a painted rectangle is one, and hundreds of runs stay fast.
+    rows_of: dict[frozenset[tuple[int, int]], list[int]] = defaultdict(list)
+    for row in sorted(keys_of):
+        rows_of[frozenset(keys_of[row])].append(row)
+    return combine("|", [_within(q, _runs(rows)) & _within(k, sorted(keys)) for keys, rows in rows_of.items()])
+
+
+def _runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the first and the last of each run of consecutive numbers, which come in rising order."""
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        first = runs.pop()[0] if runs and runs[-1][1] == number - 1 else number
+        runs.append((first, number))
+    return runs
+
+
+def _within(index: Variable, runs: Iterable[tuple[int, int]]) -> Mask:
+    """Return where an index is from the first to the last of one of the runs."""
+    return combine(
+        "|",
+        [
+            index == first if first == last else Comparison(("<=", "<="), (Number(first), index, Number(last)))
+            for first, last in runs
+        ],
+    )
 
 
 def _scrambled(index: Index, salt: int) -> Index:

@@ -74,4 +74,7 @@ ORACLES: dict[str, Callable[..., bool]] = {
     ),
     "padding": lambda at, *lengths: at.b >= len(lengths) or at.k in range(lengths[at.b]),
     "left_padding": lambda at, *lengths: at.b >= len(lengths) or at.k in range(at.S)[max(0, at.S - lengths[at.b]) :],
+    "cells": lambda at, *runs: any(
+        at.q == runs[i] and at.k in range(runs[i + 1], runs[i + 2] + 1) for i in range(0, len(runs), 3)
+    ),
 }

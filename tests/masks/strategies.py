@@ -17,7 +17,12 @@ def named(patterns: dict[str, Pattern]) -> st.SearchStrategy[Expression]:
     return st.sampled_from(sorted(patterns)).flatmap(lambda name: _calls(patterns[name]))
 
 
+runs = st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 3)).map(lambda r: (r[0], r[1], r[1] + r[2]))
+
+
 def _calls(pattern: Pattern) -> st.SearchStrategy[Expression]:
+    if pattern.name == "cells":
+        return st.lists(runs, min_size=1, max_size=4).map(lambda some: pattern(*sum(some, ())))
     values = [
         st.integers(p.low, min(p.high, 9)) if p.kind is int else st.floats(p.low, p.high) for p in pattern.parameters
     ]

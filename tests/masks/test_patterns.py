@@ -28,6 +28,7 @@ ARGUMENTS: dict[str, list[tuple[int | float, ...]]] = {
     "bigbird": [(), (0, 0, 0.0, 0), (1, 2, 0.3, 7)],
     "padding": [(5, 3, 4), (0,), (2,), (1, 1, 1, 1, 1)],
     "left_padding": [(5, 3, 4), (0,), (2,), (99, 1)],
+    "cells": [(2, 0, 1, 5, 3, 3), (0, 0, 0), (1, 2, 99), (4, 1, 3, 4, 2, 6, 3, 1, 3), (50, 0, 0)],
 }
 CASES = [(name, arguments) for name in PATTERNS for arguments in ARGUMENTS.get(name, [])]
 
@@ -143,6 +144,24 @@ def test_random_depends_on_the_seed_and_the_position_only() -> None:
             "wrong arguments for document(*lengths): lengths must be a whole number from 1 to 131072, got 0",
         ),
         (
+            "cells",
+            (),
+            {},
+            "wrong arguments for cells(*runs): it needs at least one number, as in cells(2, 0, 1, 5, 3, 3)",
+        ),
+        (
+            "cells",
+            (1, 2, 3, 4),
+            {},
+            "cells takes three numbers for each run, its query, its first key and its last key, got 4 numbers",
+        ),
+        (
+            "cells",
+            (0, 1, 1, 7, 5, 4),
+            {},
+            "a run of cells ends at or after its first key, got keys 5 to 4 of query 7",
+        ),
+        (
             "random",
             (1.5,),
             {},
@@ -167,6 +186,18 @@ def test_every_bound_is_checked_on_both_sides(pattern) -> None:
     for i, parameter in enumerate(pattern.parameters):
         before = [p.default for p in pattern.parameters[:i]]
         for edge, outside in ((parameter.low, parameter.low - 1), (parameter.high, parameter.high + 1)):
-            pattern(*before, edge)
+            times = 3 if pattern.name == "cells" else 1
+            pattern(*before, *[edge] * times)
             with pytest.raises(MaskError, match=f"{parameter.name} must be .*from {parameter.low} to"):
-                pattern(*before, outside)
+                pattern(*before, *[outside] * times)
+
+
+def test_cells_share_a_term_where_queries_see_the_same_keys() -> None:
+    rectangle = masks.mask("cells(2, 1, 3, 3, 1, 3, 4, 1, 3, 6, 1, 3, 9, 0, 0)")
+    assert str(rectangle.definition) == "((2 <= q <= 4) | (q == 6)) & (1 <= k <= 3) | (q == 9) & (k == 0)"
+
+
+def test_cells_may_overlap_and_come_in_any_order() -> None:
+    written = masks.mask("cells(3, 2, 4, 0, 0, 0, 3, 1, 2, 3, 4, 4)")
+    assert str(written) == "cells(3, 2, 4, 0, 0, 0, 3, 1, 2, 3, 4, 4)"
+    assert torch.equal(written.allowed(6), masks.mask("cells(0, 0, 0, 3, 1, 4)").allowed(6))
