@@ -1,4 +1,4 @@
-"""Print the benchmark table: `python -m benchmarks [forward] [paint] [--rounds N]`."""
+"""Print the benchmark table: `python -m benchmarks [forward] [paint] [reach] [--rounds N]`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import platform
 from importlib.metadata import version
 
-from benchmarks import forward, paint
+from benchmarks import forward, paint, reach
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=["forward", "paint", []], default=[], help="default: all parts")
+    parser.add_argument(
+        "parts", nargs="*", choices=["forward", "paint", "reach", []], default=[], help="default: all parts"
+    )
     parser.add_argument("--rounds", type=int, default=15, help="counted measurements of each line (default 15)")
     options = parser.parse_args()
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "streamlit", "plotly"))
@@ -22,6 +24,8 @@ def main() -> None:
         forward.main(options.rounds)
     if not options.parts or "paint" in options.parts:
         paint.main(options.rounds)
+    if not options.parts or "reach" in options.parts:
+        reach.main(options.rounds)
 
 
 if __name__ == "__main__":

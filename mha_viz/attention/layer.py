@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mha_viz import masks
-from mha_viz.attention import memory
+from mha_viz.attention import memory, sdpa
 from mha_viz.attention.device import resolve, synchronise
 from mha_viz.attention.records import LayerAttention, Run
 from mha_viz.errors import DeviceError, InputError
@@ -29,7 +30,7 @@ from mha_viz.scenario import Scenario
 
 CONSTRUCTOR = ("dropout", "bias", "add_bias_kv", "add_zero_attn", "kdim", "vdim", "batch_first")
 
-_global_random_state = threading.Lock()
+_global_random_state = threading.RLock()
 
 
 @contextmanager
@@ -85,10 +86,6 @@ def arguments(s: Scenario, inputs: Inputs) -> dict[str, Any]:
     """
     device, dtype = s.device, getattr(torch, s.dtype)
     n, length, keys = inputs.query.shape[0], inputs.query.shape[1], inputs.key.shape[1]
-    placed: dict[int, Tensor] = {}
-    for tensor in (inputs.query, inputs.key, inputs.value):
-        if id(tensor) not in placed:
-            placed[id(tensor)] = _laid_out(tensor.to(device=device, dtype=dtype), s)
     attn_mask = _attn_mask(s, n, length, keys)
     padding = None
     if inputs.key_lengths is not None:
@@ -96,13 +93,20 @@ def arguments(s: Scenario, inputs: Inputs) -> dict[str, Any]:
         encoding: encode.Encoding = "float" if s.score_bias or s.mask_encoding == "float" else "bool"
         padding = encode.key_padding_mask(inputs.key_lengths, keys, encoding=encoding, dtype=dtype, device=device)
     return {
-        "query": placed[id(inputs.query)],
-        "key": placed[id(inputs.key)],
-        "value": placed[id(inputs.value)],
+        **_placed(s, inputs),
         "key_padding_mask": padding[0] if padding is not None and s.unbatched else padding,
         "attn_mask": attn_mask,
         "is_causal": s.is_causal,
     }
+
+
+def _placed(s: Scenario, inputs: Inputs) -> dict[str, Any]:
+    """Return query, key and value on the Scenario's device, in its number format and layout."""
+    placed: dict[int, Tensor] = {}
+    for tensor in (inputs.query, inputs.key, inputs.value):
+        if id(tensor) not in placed:
+            placed[id(tensor)] = _laid_out(tensor.to(device=s.device, dtype=getattr(torch, s.dtype)), s)
+    return {name: placed[id(getattr(inputs, name))] for name in ("query", "key", "value")}
 
 
 _MASK_FIELDS = attrgetter("mask", "score_bias", "mask_encoding", "num_heads", "dtype", "device")
@@ -153,7 +157,68 @@ def run(s: Scenario, inputs: Inputs | None = None) -> Run:
     inputs = inputs or build(s)
     layer = shared_module(s)
     call = arguments(s, inputs)
-    explicit_output, weights, seconds, peak = _timed(s, layer, call)
+    return _recorded(s, inputs, layer, call)
+
+
+def run_given(
+    s: Scenario,
+    attn_mask: Tensor | None = None,
+    key_padding_mask: Tensor | None = None,
+    *,
+    is_causal: bool = False,
+    api: encode.Api = "mha",
+    fast: bool = False,
+    inputs: Inputs | None = None,
+) -> Run:
+    """Run the layer of a Scenario with masks as they are, right or wrong, instead of the Scenario's own.
+
+    Args:
+        s: The settings; its mask, score bias, padding and is_causal are not used.
+        attn_mask: Handed over unchanged but for its device; the api decides what True means in it.
+        key_padding_mask: Likewise; "sdpa" has no such argument.
+        is_causal: The argument of that name.
+        api: "mha" for the layer as it is, "sdpa" for `F.scaled_dot_product_attention` between its projections.
+        fast: Call the layer as under `torch.no_grad()`, where in eval mode it may take its fast path.
+        inputs: Tensors of one's own instead of the Scenario's.
+
+    Returns:
+        A Run as that of `run`.
+
+    Raises:
+        InputError: The masks are refused; the sentence quotes torch.
+        DeviceError: As `run`.
+        CapacityError: As `run`.
+    """
+    resolve(s.device)
+    memory.check(s, sizes(s) if inputs is None else _sizes_of(s, inputs))
+    inputs = inputs or build(s)
+    attn_mask, key_padding_mask = (None if m is None else m.to(s.device) for m in (attn_mask, key_padding_mask))
+    call = {"attn_mask": attn_mask, "key_padding_mask": key_padding_mask, "is_causal": is_causal}
+    if api == "sdpa":
+        return _through_function(s, inputs, attn_mask, is_causal)
+    return _recorded(s, inputs, shared_module(s), {**_placed(s, inputs), **call}, fast)
+
+
+def _through_function(s: Scenario, inputs: Inputs, attn_mask: Tensor | None, is_causal: bool) -> Run:
+    """Run the layer with the function's attention; its masks are recorded as the module would be given them."""
+    query, key, value = _placed(replace(s, batch_first=True, unbatched=False), inputs).values()
+    start = time.perf_counter()
+    try:
+        output, weights = sdpa.forward(shared_module(s), query, key, value, attn_mask, is_causal=is_causal)
+    except RuntimeError as error:
+        raise InputError(f"F.scaled_dot_product_attention refused the call: {str(error).splitlines()[0]}") from error
+    synchronise(s.device)
+    seconds = time.perf_counter() - start
+    hidden = sdpa.as_passed_to_module(attn_mask, weights, is_causal=is_causal)
+    record = LayerAttention("attention", weights, output, weights, 0.0, hidden, None)
+    return Run((record,), inputs, s, s.device, s.dtype, seconds)
+
+
+def _recorded(
+    s: Scenario, inputs: Inputs, layer: nn.MultiheadAttention, call: dict[str, Any], fast: bool = False
+) -> Run:
+    """Call the layer for its weights, and once more as the Scenario asks if that is something else."""
+    explicit_output, weights, seconds, peak = _timed(s, layer, call, fast)
     output, returned = explicit_output, weights
     if not s.need_weights or s.average_attn_weights:
         output, returned = _forward(s, layer, call, s.need_weights, s.average_attn_weights)
@@ -172,24 +237,34 @@ def run(s: Scenario, inputs: Inputs | None = None) -> Run:
 
 
 def _forward(
-    s: Scenario, layer: nn.MultiheadAttention, call: dict[str, Any], need_weights: bool, average: bool
+    s: Scenario,
+    layer: nn.MultiheadAttention,
+    call: dict[str, Any],
+    need_weights: bool,
+    average: bool,
+    fast: bool = False,
 ) -> tuple[Tensor, Any]:
-    """Call the module; dropout draws the same numbers for the same seed whatever ran before."""
+    """Call the module; dropout draws the same numbers for the same seed whatever ran before.
+
+    The fast path is closed to calls that record gradients; `fast` leaves it open.
+    """
     random = seeded(s.seed, s.device) if s.training and s.dropout else nullcontext()
-    with torch.enable_grad(), random:
+    with torch.set_grad_enabled(not fast), random:
         output, weights = layer(**call, need_weights=need_weights, average_attn_weights=average)
     return output.detach(), None if weights is None else weights.detach()
 
 
-def _timed(s: Scenario, layer: nn.MultiheadAttention, call: dict[str, Any]) -> tuple[Tensor, Tensor, float, int | None]:
+def _timed(
+    s: Scenario, layer: nn.MultiheadAttention, call: dict[str, Any], fast: bool
+) -> tuple[Tensor, Tensor, float, int | None]:
     on_cuda = s.device.startswith("cuda")
     if on_cuda:
         torch.cuda.reset_peak_memory_stats(s.device)
     synchronise(s.device)
     start = time.perf_counter()
     try:
-        output, weights = _forward(s, layer, call, need_weights=True, average=False)
-    except (RuntimeError, NotImplementedError) as error:
+        output, weights = _forward(s, layer, call, need_weights=True, average=False, fast=fast)
+    except (RuntimeError, NotImplementedError, AssertionError) as error:
         if "not implemented" in str(error):
             message = f"dtype {s.dtype} is not supported by nn.MultiheadAttention on {s.device}: choose another dtype."
             raise DeviceError(message, field="dtype") from error

@@ -16,8 +16,9 @@ from torch import nn
 import mha_viz as mv
 from mha_viz import gallery
 from mha_viz.attention.device import available
-from mha_viz.attention.layer import arguments, module, seeded
+from mha_viz.attention.layer import arguments, module, run_given, seeded
 from mha_viz.inputs.assemble import build
+from mha_viz.masks import encode
 from mha_viz.scenario import Scenario
 from tests.attention import oracle
 
@@ -275,6 +276,84 @@ def test_the_tutorials_padding_mask_zeroes_the_last_five_columns() -> None:
     assert weights.shape == (32, 8, 10, 10)
     assert weights[..., 5:].eq(0).all()
     assert weights[..., :5].gt(0).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", [name for name in MASKS if name != "per item"])
+def test_a_scenarios_own_masks_given_raw_make_its_own_run(shape: str, kind: str) -> None:
+    s = scenario(**SHAPES[shape], **MASKS[kind])
+    call = arguments(s, build(s))
+    bare = scenario(**SHAPES[shape])
+    found = run_given(bare, call["attn_mask"], call["key_padding_mask"], is_causal=s.is_causal).layers[0]
+    assert torch.equal(found.weights, mv.run(s).layers[0].weights)
+    assert torch.equal(found.output, mv.run(s).layers[0].output)
+
+
+def test_a_wrong_mask_is_run_as_it_is() -> None:
+    s = scenario(query_len=5, mask="causal")
+    inverted = torch.ones(5, 5, dtype=torch.bool).tril()
+    layer = run_given(s, inverted).layers[0]
+    x = build(s).query
+    _, expected = module(s)(x, x, x, attn_mask=inverted, average_attn_weights=False)
+    torch.testing.assert_close(layer.weights, expected, rtol=0, atol=0, equal_nan=True)
+    assert layer.weights[0, :, 4].isnan().all()
+    assert layer.attn_mask is inverted
+
+
+@pytest.mark.parametrize("mask", ["full", "causal", "causal & window(2)", "causal | (h > 0)"])
+@pytest.mark.parametrize("shape", [name for name in SHAPES if name != "unbatched cross"])
+def test_the_functions_weights_are_the_modules_under_the_same_mask_turned_round(mask: str, shape: str) -> None:
+    s = scenario(**SHAPES[shape], mask=mask)
+    expected = mv.run(s).layers[0]
+    n, h, length, keys = expected.weights.shape
+    allowed = mv.mask(mask).allowed(length, keys, batch_size=n, num_heads=h)
+    found = run_given(s, allowed, api="sdpa").layers[0]
+    torch.testing.assert_close(found.weights, expected.weights)
+    torch.testing.assert_close(found.output, expected.output)
+    assert torch.equal(found.allowed.expand(n, h, length, keys), allowed.expand(n, h, length, keys))
+
+
+def test_the_functions_row_without_a_key_is_zero_and_not_nan() -> None:
+    allowed = torch.ones(4, 4, dtype=torch.bool).triu(1)
+    layer = run_given(scenario(query_len=4), allowed, api="sdpa").layers[0]
+    assert layer.weights[0, :, 3].eq(0).all()
+    assert not layer.allowed[..., 3, :].any()
+
+
+def test_the_functions_causal_argument_counts_from_the_top_left_and_joins_the_mask() -> None:
+    s = scenario(query_len=3, key_len=5)
+    layer = run_given(s, is_causal=True, api="sdpa").layers[0]
+    expected = mv.mask("causal").allowed(3, 5)
+    assert torch.equal(layer.weights[0, 0] > 0, expected)
+    assert torch.equal(layer.allowed[0, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("mask", "api", "said"),
+    [
+        (
+            torch.ones(5, 5, dtype=torch.uint8),
+            "mha",
+            "nn.MultiheadAttention refused the call: only bool and floating types of attn_mask are supported",
+        ),
+        (
+            torch.ones(3, 5, dtype=torch.bool),
+            "mha",
+            "nn.MultiheadAttention refused the call: The shape of the 2D attn_mask is torch.Size([3, 5]), "
+            "but should be (5, 5).",
+        ),
+        (
+            torch.ones(3, 5, dtype=torch.bool),
+            "sdpa",
+            "F.scaled_dot_product_attention refused the call: The size of tensor a (5) must match the size of "
+            "tensor b (3) at non-singleton dimension 2",
+        ),
+    ],
+)
+def test_masks_that_torch_refuses_are_said_in_its_own_words(mask: torch.Tensor, api: encode.Api, said: str) -> None:
+    with pytest.raises(mv.InputError) as refused:
+        run_given(scenario(query_len=5), mask, api=api)
+    assert str(refused.value) == said
 
 
 @pytest.mark.gpu

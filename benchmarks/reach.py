@@ -1,0 +1,38 @@
+"""`mv.reach` through a two-layer encoder of width 256, against the same trials as one forward for each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import torch
+from torch import nn
+
+from mha_viz.attention.reach import reach
+
+WIDTH, HEADS, LAYERS = 256, 4, 2
+LENGTHS = [32, 128]
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def main(rounds: int) -> None:
+    layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False).eval()
+    print(f"{'reach, causal encoder, 2 x 256':34}{'batched':>10}{'one by one':>12}{'leaks':>8}")
+    for length in LENGTHS:
+        x, hidden = torch.randn(1, length, WIDTH), torch.ones(length, length, dtype=torch.bool).triu(1)
+
+        def found(copies: int | None, x: torch.Tensor = x, hidden: torch.Tensor = hidden) -> torch.Tensor:
+            return reach(encoder, x, mask=hidden, copies=copies)
+
+        pairs = [(seconds(lambda: found(None)), seconds(lambda: found(1))) for _ in range(max(1, rounds // 3))]
+        batched, alone = (median(pair[i] for pair in pairs) for i in (0, 1))
+        leaks = int(found(None)[hidden].count_nonzero())
+        print(f"{length} tokens".ljust(34) + f"{batched:9.2f}s{alone:11.2f}s{leaks:8}")
+    print()

@@ -1,0 +1,71 @@
+"""`F.scaled_dot_product_attention` in the place where `nn.MultiheadAttention` would compute its weights.
+
+The function returns no weights, but its output for the value vectors (1, 0, 0 ...), (0, 1, 0 ...) ... is exactly the
+weights that it used.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mha_viz.masks.encode import allowed_as_given, as_given
+
+
+def forward(
+    layer: nn.MultiheadAttention,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None,
+    *,
+    is_causal: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return output [N, L, E] and weights [N, H, L, S] of a layer whose attention is the function's.
+
+    Args:
+        layer: Its projections are used; not its dropout and not its extra keys.
+        query: [N, L, E].
+        key: [N, S, kdim].
+        value: [N, S, vdim].
+        attn_mask: Handed to the function unchanged: True means *attend*, a float is added.
+        is_causal: The function's argument.
+    """
+    packed = layer._qkv_same_embed_dim
+    three = layer.in_proj_weight.chunk(3) if packed else (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
+    biases = layer.in_proj_bias.chunk(3) if layer.in_proj_bias is not None else (None, None, None)
+    with torch.no_grad():
+        q, k, v = (
+            F.linear(x, weight, bias).unflatten(-1, (layer.num_heads, layer.head_dim)).transpose(1, 2)
+            for x, weight, bias in zip((query, key, value), three, biases, strict=True)
+        )  # [N, H, L, D], [N, H, S, D], [N, H, S, D]
+        # As many columns at a time as real values have: torch chooses the kernel by that number.
+        columns = F.pad(torch.eye(k.shape[2], dtype=k.dtype, device=k.device), (0, -k.shape[2] % layer.head_dim))
+        parts = [
+            F.scaled_dot_product_attention(q, k, unit.expand_as(k), attn_mask=attn_mask, is_causal=is_causal)
+            for unit in columns.split(layer.head_dim, dim=1)
+        ]
+        weights = torch.cat(parts, dim=-1)[..., : k.shape[2]]  # [N, H, L, S]
+        output: Tensor = layer.out_proj((weights @ v).transpose(1, 2).flatten(2))
+    return output, weights
+
+
+def as_passed_to_module(attn_mask: Tensor | None, weights: Tensor, *, is_causal: bool) -> Tensor | None:
+    """Return what the function was told to hide, as `nn.MultiheadAttention` would be told: [L, S] or [N * H, L, S].
+
+    Args:
+        attn_mask: As the function was given it, broadcastable to [N, H, L, S].
+        weights: [N, H, L, S].
+        is_causal: Hides the future too, counted from the top left.
+    """
+    if attn_mask is None and not is_causal:
+        return None
+    length, keys = weights.shape[2:]
+    allowed = torch.ones(length, keys, dtype=torch.bool, device=weights.device)
+    if is_causal:
+        allowed = allowed.tril()
+    if attn_mask is not None:
+        allowed = allowed & allowed_as_given(attn_mask, "sdpa")
+    hidden = as_given(allowed)
+    return hidden if hidden.dim() == 2 else hidden.expand(weights.shape).flatten(0, 1)
