@@ -1,0 +1,130 @@
+"""The rest: masks that do something other than what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from mha_viz.doctor import reading, wording
+from mha_viz.doctor.case import Case
+from mha_viz.doctor.registry import Fix, Symptom, rule
+from mha_viz.doctor.rules.fixes import every
+from mha_viz.masks import mask
+from mha_viz.masks.base import Mask
+from mha_viz.masks.encode import as_given
+
+
+def _attn_rebuilt(case: Case, intent: Mask) -> Fix:
+    n, h, queries, keys = (size or 1 for size in case.sizes)
+    by_item, by_head = "b" in intent.variables, "h" in intent.variables
+    lines = [f"N, H, L, S = {n}, {h}, {queries}, {keys}", "q, k = torch.arange(L)[:, None], torch.arange(S)"]
+    shape, flat = "L, S", ""
+    if by_item or by_head:
+        lines.append("b, h = torch.arange(N)[:, None, None, None], torch.arange(H)[:, None, None]")
+        shape, flat = "N, H, L, S", "" if case.api == "sdpa" else ".flatten(0, 1)"
+    turn = "" if case.api == "sdpa" else "~"
+    lines.append(f"attn_mask = {turn}({intent.code()}).expand({shape}){flat}")
+
+    def apply(c: Case) -> Case:
+        allowed = c.intended_attn
+        assert allowed is not None
+        if not (by_item or by_head):
+            return c.but(attn_mask=as_given(allowed[0, 0], c.api))
+        allowed = allowed.expand(n, h, -1, -1)
+        return c.but(attn_mask=as_given(allowed if c.api == "sdpa" else allowed.flatten(0, 1), c.api))
+
+    return Fix("\n".join(lines), apply)
+
+
+def _padding_rebuilt(case: Case, intent: Mask) -> Fix:
+    n, h, queries, keys = (size or 1 for size in case.sizes)
+    code = (
+        f"N, H, L, S = {n}, {h}, {queries}, {keys}\n"
+        "b, k = torch.arange(N)[:, None], torch.arange(S)\n"
+        f"key_padding_mask = ~({intent.code()}).expand(N, S)"
+    )
+
+    def apply(c: Case) -> Case:
+        assert c.intended_padding is not None
+        return c.but(key_padding_mask=as_given(c.intended_padding[:, 0, 0]))
+
+    return Fix(code, apply)
+
+
+def _rebuilt(case: Case) -> Fix:
+    fixes = []
+    if case.intents[0] is not None and _difference(case.attn_allowed, case.intended_attn) is not None:
+        fixes.append(_attn_rebuilt(case, case.intents[0]))
+    if case.intents[1] is not None and _difference(case.padding_allowed, case.intended_padding) is not None:
+        fixes.append(_padding_rebuilt(case, case.intents[1]))
+    return every(fixes)
+
+
+def _difference(allowed: Tensor | None, wanted: Tensor | None) -> Tensor | None:
+    """Return where two masks differ; None where they do not, or can't be compared.
+
+    Rows for which nothing is asked are left out: whatever they see, their output is to be ignored.
+    """
+    if allowed is None or wanted is None or not reading.fit(allowed.shape, wanted.shape):
+        return None
+    other = (allowed != wanted) & wanted.any(dim=-1, keepdim=True)
+    return other if other.any() else None
+
+
+def _merged_as_intended(case: Case) -> bool:
+    """Say whether both masks together are what was asked for, whichever of them hides what."""
+    attn, padding = case.attn_allowed, case.padding_allowed
+    if attn is None or padding is None or case.intents[1] is None:
+        return False
+    wanted = reading.intended(case, case.intent)
+    return wanted is not None and all(
+        bool(((attn[min(n, len(attn) - 1)] & keys) == wanted[n]).all()) for n, keys in enumerate(padding)
+    )
+
+
+@rule(
+    "differs-from-intent",
+    "error",
+    "The mask is not what was asked for",
+    why="The cells of the mask were compared with the intent, one by one, and some differ, in a way that is none of "
+    "the usual mistakes. A cell that is visible and should not be is a leak: training looks better than it is.",
+    pitfall="P1",
+    good=lambda: Case(attn_mask=torch.ones(4, 4, dtype=torch.bool).triu(1), intent=mask("causal")),
+    bad=lambda: Case(attn_mask=torch.ones(4, 4, dtype=torch.bool).triu(2), intent=mask("causal")),
+    remedy=_rebuilt,
+    explained_by=(
+        "inverted-mask",
+        "diagonal-masked",
+        "inverted-padding",
+        "padding-transposed",
+        "repeat-order",
+        "additive-ones",
+        "additive-padding",
+        "integer-mask",
+        "causal-hint-alone",
+        "causal-alignment",
+        "padding-with-sdpa",
+    ),
+)
+def differs_from_intent(case: Case) -> Iterator[Symptom]:
+    """Compare both masks with the intent."""
+    if _merged_as_intended(case) or (case.is_causal and case.api == "sdpa"):
+        return
+    pairs = (
+        ("attn_mask", case.attn_allowed, case.intended_attn, case.intents[0]),
+        ("key_padding_mask", case.padding_allowed, case.intended_padding, case.intents[1]),
+    )
+    for name, allowed, wanted, intent in pairs:
+        other = _difference(allowed, wanted)
+        if other is None or allowed is None:
+            continue
+        open_, total = int((other & allowed).count_nonzero()), int(other.count_nonzero())
+        given = "The call without attn_mask" if name == "attn_mask" and case.attn_mask is None else name
+        yield Symptom(
+            f"{given} does not allow what '{intent}' allows.",
+            f"{total} cells differ: {open_} visible that should be hidden, {total - open_} hidden that should be "
+            f"visible; {wording.cells(other)}",
+            wording.positions(other),
+        )
