@@ -7,24 +7,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
-import safetensors.torch
 import torch
 
 from mha_viz.errors import InputError
-from mha_viz.inputs.archive import read_archive
-from mha_viz.inputs.numpy_file import describe_npy, load_npy
 from mha_viz.inputs.table import parse_table
-from mha_viz.inputs.torch_file import check_parts, describe, load_parts, parts
+from mha_viz.inputs.tensor_files import READERS, Array, File, Limits, damage_named, utf8
 
 MAX_BYTES = 64 * 2**20
 """Largest file, and largest content of a packed one, in bytes, where the caller does not say otherwise."""
@@ -32,12 +23,8 @@ MAX_BYTES = 64 * 2**20
 MAX_ELEMENTS = 2**24
 """Most numbers in all tensors of a file, where the caller does not say otherwise."""
 
-MAX_TENSORS = 256
-
-_MAX_HEADER = 2**20
-_SAFETENSORS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "BOOL": "bool"}
-_SAFETENSORS |= {f"I{bits}": f"int{bits}" for bits in (8, 16, 32, 64)}
-_SAFETENSORS |= {f"U{bits}": f"uint{bits}" for bits in (8, 16, 32, 64)}
+SUFFIXES = (".npy", ".npz", ".csv", ".safetensors", ".pt", ".pth")
+"""Suffixes of the files that are read, each with its dot."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +59,13 @@ def read_upload(name: str, data: bytes, *, max_bytes: int = MAX_BYTES, max_eleme
         InputError: The file is empty, too large, damaged or pickled, its suffix is unknown, or it holds anything but
             numeric tensors of 2 or 3 dimensions.
     """
-    name = "".join(c if c.isprintable() else "?" for c in re.split(r"[/\\]", name)[-1])[-100:]
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix not in _READERS:
-        raise InputError(f"{name or 'the file'} must end with one of {', '.join(SUFFIXES)}.")
-    if not data:
-        raise InputError(f"{name} is empty: it must hold at least one tensor.")
-    if len(data) > max_bytes:
-        raise InputError(f"{name} has {len(data):,} bytes; at most {max_bytes:,} are read.")
-    file = _File(name, data, max_bytes, max_elements)
-    with _damage_named(name, suffix):
-        given, labels = _READERS[suffix](file)
+    limits = Limits(SUFFIXES, max_bytes, max_elements, dimensions=(2, 3), layout="[L, E] or [N, L, E]")
+    file = File.opened(name, data, limits)
+    with damage_named(file):
+        given, labels = _given(file)
         tensors = {key: _float32(tensor, file.title(key)) for key, tensor in given.items()}
     dtypes = {key: _dtype_name(tensor) for key, tensor in given.items()}
-    return Upload(name, hashlib.sha256(data).hexdigest(), tensors, dtypes, labels)
+    return Upload(file.name, hashlib.sha256(data).hexdigest(), tensors, dtypes, labels)
 
 
 def pick(upload: Upload, name: str) -> torch.Tensor:
@@ -103,58 +83,11 @@ def pick(upload: Upload, name: str) -> torch.Tensor:
     raise InputError(f"{upload.name} has no tensor {name[:40]!r}; it has {known}{more}.")
 
 
-Given = tuple[Mapping[str, npt.NDArray[np.generic] | torch.Tensor], tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class _File:
-    name: str
-    data: bytes
-    max_bytes: int
-    max_elements: int
-
-    def title(self, key: str) -> str:
-        """Name one tensor in a message."""
-        return f"{self.name}: tensor {key[:40]!r}" if key else self.name
-
-    def check(self, shapes: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
-        """Check the shapes and number formats that a file declares, before its numbers are read."""
-        if not shapes:
-            raise InputError(f"{self.name} holds no tensors: it must hold at least one.")
-        if len(shapes) > MAX_TENSORS:
-            raise InputError(f"{self.name} holds {len(shapes):,} tensors; at most {MAX_TENSORS} are read.")
-        for key, (shape, dtype) in shapes.items():
-            if dtype == "object":
-                raise InputError(f"{self.title(key)} is pickled, which is never read: save it as an array of numbers.")
-            if not re.fullmatch(r"b?float\d+|u?int\d+|bool", dtype):
-                raise InputError(f"{self.title(key)} must hold numbers of a float, int or bool type, not {dtype[:40]}.")
-            if len(shape) not in (2, 3) or min(shape) < 1:
-                raise InputError(f"{self.title(key)} must be [L, E] or [N, L, E] and not empty, not {_shown(shape)}.")
-        total = sum(math.prod(shape) for shape, _ in shapes.values())
-        if total > self.max_elements:
-            raise InputError(f"{self.name} holds {total:,} numbers; at most {self.max_elements:,} are read.")
-
-
-def _shown(shape: tuple[int, ...]) -> str:
-    return str(list(shape)) if len(shape) <= 6 else f"{len(shape)} dimensions"
-
-
-@contextmanager
-def _damage_named(name: str, suffix: str) -> Iterator[None]:
-    """Turn whatever a parser raises on hostile bytes into one sentence."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception:
-        raise InputError(f"{name} is damaged, or is not a {suffix} file: save it again.") from None
-
-
-def _dtype_name(given: npt.NDArray[np.generic] | torch.Tensor) -> str:
+def _dtype_name(given: Array) -> str:
     return given.dtype.name if isinstance(given, np.ndarray) else str(given.dtype).removeprefix("torch.")
 
 
-def _float32(given: npt.NDArray[np.generic] | torch.Tensor, title: str) -> torch.Tensor:
+def _float32(given: Array, title: str) -> torch.Tensor:
     """Copy to float32, refusing finite numbers that it cannot hold."""
     if isinstance(given, np.ndarray):
         with np.errstate(over="ignore", under="ignore"):
@@ -168,78 +101,12 @@ def _float32(given: npt.NDArray[np.generic] | torch.Tensor, title: str) -> torch
     return tensor
 
 
-def _read_npy(file: _File) -> Given:
-    return _arrays({"": file.data}, file), ()
-
-
-def _read_npz(file: _File) -> Given:
-    members = read_archive(file.data, name=file.name, max_bytes=file.max_bytes)
-    arrays = {key.removesuffix(".npy"): data for key, data in members.items() if key.endswith(".npy")}
-    return _arrays(arrays, file), ()
-
-
-def _arrays(packed: dict[str, bytes], file: _File) -> dict[str, npt.NDArray[np.generic]]:
-    file.check({key: describe_npy(data) for key, data in packed.items()})
-    return {key: load_npy(data) for key, data in packed.items()}
-
-
-def _read_csv(file: _File) -> Given:
+def _given(file: File) -> tuple[Mapping[str, Array], tuple[str, ...]]:
+    if file.suffix != ".csv":
+        return READERS[file.suffix](file), ()
+    text = utf8(file)
     try:
-        text = file.data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(f"{file.name} must be text in UTF-8: save it as CSV UTF-8.") from None
-    try:
-        table = parse_table(text, max_characters=file.max_bytes, max_numbers=file.max_elements)
+        table = parse_table(text, max_characters=file.limits.max_bytes, max_numbers=file.limits.max_elements)
     except InputError as error:
         raise InputError(f"{file.name}: {error}") from None
     return {"": table.values}, table.labels
-
-
-def _safetensors_dtype(code: str) -> str:
-    if not re.fullmatch(r"\w{1,20}", code):
-        raise ValueError("a number format that is not a name")
-    return _SAFETENSORS.get(code, code)
-
-
-def _read_safetensors(file: _File) -> Given:
-    size = int.from_bytes(file.data[:8], "little")
-    room = len(file.data) - 8 - size
-    if size > _MAX_HEADER or room < 0:
-        raise ValueError("a header longer than the file")
-    header = json.loads(file.data[8 : 8 + size])
-    header.pop("__metadata__", None)
-    shapes = {key: (tuple(about["shape"]), _safetensors_dtype(about["dtype"])) for key, about in header.items()}
-    sizes = [size for key, (shape, _) in shapes.items() for size in (*shape, *header[key]["data_offsets"])]
-    if any(type(size) is not int or size < 0 for size in sizes):
-        raise ValueError("a size that is not a whole number")
-    file.check(shapes)
-    for key, (shape, dtype) in shapes.items():
-        begin, end = header[key]["data_offsets"]
-        if not begin <= end <= room or end - begin != math.prod(shape) * getattr(torch, dtype).itemsize:
-            raise ValueError("a tensor that reaches outside the file")
-    return safetensors.torch.load(file.data), ()
-
-
-def _read_torch(file: _File) -> Given:
-    if file.data.startswith(b"\x80"):
-        what = "is a bare pickle, as torch before 1.6 wrote, which is never read"
-        raise InputError(f"{file.name} {what}: save it with a newer torch.save.")
-    members = read_archive(file.data, name=file.name, max_bytes=file.max_bytes)
-    found = parts(members, name=file.name)
-    described = describe(found["data.pkl"], name=file.name)
-    file.check({key: (tensor.shape, str(tensor.dtype).removeprefix("torch.")) for key, tensor in described.items()})
-    check_parts(found, described)
-    return load_parts(found, described), ()
-
-
-_READERS: dict[str, Callable[[_File], Given]] = {
-    ".npy": _read_npy,
-    ".npz": _read_npz,
-    ".csv": _read_csv,
-    ".safetensors": _read_safetensors,
-    ".pt": _read_torch,
-    ".pth": _read_torch,
-}
-
-SUFFIXES = tuple(_READERS)
-"""Suffixes of the files that are read, each with its dot."""
