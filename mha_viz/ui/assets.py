@@ -17,7 +17,21 @@ from starlette.routing import Route
 from mha_viz.ui.values import PREFIX
 
 FRONTEND = Path(__file__).parent / "frontend"
-MODULES = ("plot.js", "wire.js", "layout.js", "cells.js", "cursor.js", "download.js")
+MODULES = (
+    "plot.js",
+    "bitmap.js",
+    "cells.js",
+    "cursor.js",
+    "download.js",
+    "keys.js",
+    "layout.js",
+    "marks.js",
+    "paint.js",
+    "strokes.js",
+    "theme.js",
+    "tip.js",
+    "wire.js",
+)
 PLOTLY_FILE = f"plotly-{version('plotly')}.min.js"
 _IMMUTABLE = "public, max-age=31536000, immutable"
 _pack_lock = threading.Lock()

@@ -10,19 +10,29 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import streamlit as st
+from numpy.typing import NDArray
 
-from mha_viz.ui import assets, values
+from mha_viz.ui import assets, strokes, values
 from mha_viz.ui.assets import frontend_route, plotly_js_route
-from mha_viz.ui.wire import Spec, encode
+from mha_viz.ui.strokes import Command, Stroke
+from mha_viz.ui.wire import Paint, Spec, encode
 
-__all__ = ["clicked", "encode", "frontend_route", "heatmaps", "plotly_js_route"]
+__all__ = ["Stroke", "clicked", "encode", "frontend_route", "heatmaps", "painted", "plotly_js_route"]
 
 PLOT_VARIABLE = "MHA_VIZ_PLOT"
 """Environment variable: `plotly_chart` draws with `st.plotly_chart` even where the component could run."""
 
 _HTML = """
 <div class="mha-heading"></div>
+<div class="mha-tools" role="group" aria-label="Painting tools" hidden>
+  <button type="button" value="" aria-pressed="true" title="Drag to zoom, click to choose a cell">Look</button>
+  <button type="button" value="brush" aria-pressed="false" title="Click or drag over cells">Brush</button>
+  <button type="button" value="rectangle" aria-pressed="false" title="Drag from corner to corner">Rectangle</button>
+  <button type="button" value="row" aria-pressed="false" title="Click a row, or drag over several">Row</button>
+  <button type="button" value="column" aria-pressed="false" title="Click a column, or drag over several">Column</button>
+</div>
 <div class="mha-plot" tabindex="0">
   <canvas class="mha-cells" aria-hidden="true"></canvas>
   <div class="mha-axes"></div>
@@ -51,6 +61,9 @@ def heatmaps(
     alt: str,
     selected: tuple[int, int, int] | None = None,
     on_cell: Callable[[], None] | None = None,
+    on_paint: Callable[[], None] | None = None,
+    paintable: Sequence[int] = (0,),
+    allowed: NDArray[np.bool_] | None = None,
     filename: str = "attention",
     heading: str = "",
     lines: Sequence[str] = (),
@@ -64,14 +77,26 @@ def heatmaps(
         alt: what a screen reader says the figure is.
         selected: (panel, query, key) of a cell to outline.
         on_cell: called before the rerun that follows a click, tap or Enter on a cell; `clicked(key)` says which.
+        on_paint: called before the rerun that follows a stroke of a painting tool, or Control+Z and the like;
+            `painted(key)` says which. Without it there are no tools. Only the component can be painted on.
+        paintable: numbers of the panels that can be painted on.
+        allowed: bool [L, S], which cells of these panels are allowed in what is being painted: a stroke that starts
+            on an allowed cell masks. By default, the cells that the figure's states do not mark.
         filename: name of downloaded images, without an ending.
         heading: a line of text above the figure. In the component it is painted with the cells, where an element of
             its own would cost the browser as much as the figure does.
         lines: lines of text below the figure.
     """
     if _component_runs():
-        data = encode(spec, alt=alt, selected=selected, filename=filename, heading=heading, lines=lines)
-        _component(key=key, data=data, on_cell_change=on_cell or _nothing, on_stale_change=_nothing)
+        paint = None if on_paint is None else Paint(paintable, allowed, strokes.serial(_event(key, "paint")))
+        data = encode(spec, alt=alt, selected=selected, filename=filename, heading=heading, lines=lines, paint=paint)
+        _component(
+            key=key,
+            data=data,
+            on_cell_change=on_cell or _nothing,
+            on_paint_change=on_paint or _nothing,
+            on_stale_change=_nothing,
+        )
     else:
         if heading:
             st.text(heading)
@@ -85,13 +110,25 @@ def clicked(key: str) -> tuple[int, int, int] | None:
 
     The browser's word is checked for its form only: whoever uses the numbers compares them with the figure's sizes.
     """
-    state = st.session_state.get(key)
-    cell = state.get("cell") if isinstance(state, Mapping) else None
+    cell = _event(key, "cell")
     if not isinstance(cell, Mapping):
         return None
     indices = [cell.get(name) for name in ("panel", "query", "key")]
     panel, query, column = (i if isinstance(i, int) and not isinstance(i, bool) else -1 for i in indices)
     return (panel, query, column) if min(panel, query, column) >= 0 else None
+
+
+def painted(key: str) -> Stroke | Command | None:
+    """Return the stroke that was painted just before this run, "undo" or "redo" if that was asked for, or None.
+
+    The browser's word is checked for its form only: whoever uses the numbers compares them with the figure's sizes.
+    """
+    return strokes.read(_event(key, "paint"))
+
+
+def _event(key: str, name: str) -> object:
+    state = st.session_state.get(key)
+    return state.get(name) if isinstance(state, Mapping) else None
 
 
 def chart_figure(spec: Spec, selected: tuple[int, int, int] | None = None) -> dict[str, Any]:

@@ -10,10 +10,10 @@ the data: as long as `figure` stays the same, the browser repaints cells and tou
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ import plotly.colors
 from numpy.typing import NDArray
 
 from mha_viz.ui import assets, values
+from mha_viz.ui.buffers import Body, unpacked
 
 Spec = Mapping[str, Any]
 Floats = NDArray[np.float32]
@@ -33,6 +34,21 @@ INLINE_LIMIT = 2**20
 NAN_CODE = 4
 
 
+@dataclass(frozen=True, eq=False)
+class Paint:
+    """What the browser has to know about painting.
+
+    Attributes:
+        panels: numbers of the panels that can be painted on.
+        allowed: bool [L, S], which cells of them are allowed now; without it, those that no state hides.
+        answered: number of the message from the browser that this figure is the answer to.
+    """
+
+    panels: Sequence[int]
+    allowed: NDArray[np.bool_] | None = None
+    answered: int | None = None
+
+
 def encode(
     spec: Spec,
     *,
@@ -41,6 +57,7 @@ def encode(
     filename: str = "attention",
     heading: str = "",
     lines: Sequence[str] = (),
+    paint: Paint | None = None,
     inline_limit: int = INLINE_LIMIT,
     deferred: bool | None = None,
     revision: str | None = None,
@@ -55,6 +72,7 @@ def encode(
         filename: name of downloaded images, without an ending.
         heading: a line of text above the figure.
         lines: lines of text below it.
+        paint: which panels can be painted on, if any.
         inline_limit: bytes of exact values up to which they are sent along.
         deferred: whether more than that may wait on the server; by default, if the server has the route.
         revision: what `data-painted` shows once this is on the screen, different for different figures; by default a
@@ -63,7 +81,7 @@ def encode(
     Raises:
         TypeError: a trace or the layout holds something that JSON and NumPy do not have.
     """
-    body = _Body()
+    body = Body()
     weights = _layer(spec, "weights")
     states = {_axes(trace): _codes(trace["z"], body) for trace in _layer(spec, "state")}
     panels = [_panel(trace, states.get(_axes(trace)), body) for trace in weights]
@@ -77,37 +95,11 @@ def encode(
             "heading": _text(heading),
             "lines": [_text(line) for line in lines],
             "selected": selected,
+            "paint": None if paint is None else _painted(paint, body),
             "panels": [_placed(panel, body, later) for panel in panels],
         },
     }
     return _packed(header, body, revision)
-
-
-class _Body:
-    """The buffers after the header, each array once."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.size = 0
-        self._converted: dict[tuple[int, str], tuple[Any, NDArray[Any]]] = {}
-        self._places: dict[int, list[int]] = {}
-
-    def array(self, source: Any, dtype: str) -> NDArray[Any]:
-        """Return an array or Plotly's base64 form of one as a contiguous array, the same one for the same source."""
-        key = (id(source), dtype)
-        if key not in self._converted:  # the source is kept too: its id stays its own while this object lives
-            self._converted[key] = (source, np.ascontiguousarray(_unpacked(source), dtype=dtype))
-        return self._converted[key][1]
-
-    def place(self, array: NDArray[Any]) -> list[int]:
-        """Append an array and return its [offset, bytes]; an array that is here already is not appended again."""
-        if id(array) not in self._places:
-            padding = -array.nbytes % 8
-            self._places[id(array)] = [self.size, array.nbytes]
-            self._converted[(id(array), "")] = (array, array)
-            self.parts += [array.tobytes(), bytes(padding)]
-            self.size += array.nbytes + padding
-        return self._places[id(array)]
 
 
 def _layer(spec: Spec, name: str) -> list[Mapping[str, Any]]:
@@ -123,19 +115,12 @@ def _axes(trace: Mapping[str, Any]) -> tuple[str, str]:
     return trace.get("xaxis") or "x", trace.get("yaxis") or "y"
 
 
-def _codes(source: Any, body: _Body) -> Codes:
+def _codes(source: Any, body: Body) -> Codes:
     codes: Codes = body.array(source, "u1")
     return codes
 
 
-def _unpacked(source: Any) -> NDArray[Any]:
-    if isinstance(source, Mapping):  # what go.Figure.to_dict() makes of an array
-        shape = [int(n) for n in str(source["shape"]).split(",")]
-        return np.frombuffer(base64.b64decode(source["bdata"]), dtype=np.dtype(source["dtype"])).reshape(shape)
-    return np.asarray(source)
-
-
-def _panel(trace: Mapping[str, Any], codes: Codes | None, body: _Body) -> dict[str, Any]:
+def _panel(trace: Mapping[str, Any], codes: Codes | None, body: Body) -> dict[str, Any]:
     z: Floats = body.array(trace["z"], "<f4")
     exact = None if trace.get("customdata") is None else body.array(trace["customdata"], "<f4")
     if exact is not None and exact.shape != z.shape:
@@ -172,7 +157,7 @@ def colour_indices(z: Floats, low: float, high: float) -> Codes:
     return scaled.astype(np.uint8)
 
 
-def _placed(panel: dict[str, Any], body: _Body, later: bool) -> dict[str, Any]:
+def _placed(panel: dict[str, Any], body: Body, later: bool) -> dict[str, Any]:
     codes = panel["codes"]
     return {
         "zmin": panel["low"],
@@ -182,6 +167,11 @@ def _placed(panel: dict[str, Any], body: _Body, later: bool) -> dict[str, Any]:
         "state": None if codes is None or not codes.any() else body.place(codes),
         "values": values.store.put(panel["values"]) if later else body.place(panel["values"]),
     }
+
+
+def _painted(paint: Paint, body: Body) -> dict[str, Any]:
+    allowed = None if paint.allowed is None else body.place(_codes(paint.allowed, body))
+    return {"panels": list(paint.panels), "answered": paint.answered, "allowed": allowed}
 
 
 def _figure(spec: Spec, weights: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -214,7 +204,7 @@ def _figure(spec: Spec, weights: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _panel_figure(trace: Mapping[str, Any], titles: Mapping[tuple[str, str], str]) -> dict[str, Any]:
     x, y = _axes(trace)
-    rows, columns = _unpacked(trace["z"]).shape
+    rows, columns = unpacked(trace["z"]).shape
     return {
         "title": titles.get((x, y), _text(trace.get("name") or "")),
         "xaxis": x,
@@ -236,7 +226,7 @@ def _text(text: object) -> str:
     return str(text).encode("utf-8", "replace").decode()
 
 
-def _packed(header: dict[str, Any], body: _Body, revision: str | None) -> bytes:
+def _packed(header: dict[str, Any], body: Body, revision: str | None) -> bytes:
     try:
         packed = orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY, default=_listed)
     except orjson.JSONEncodeError as error:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import time
 from functools import lru_cache
 
 import numpy as np
 import streamlit as st
 
+from mha_viz.figures.grammar import WEIGHT_COLOURS
 from mha_viz.ui import plot, server, values
 
 HOSTILE = [
@@ -87,6 +90,10 @@ def page() -> None:
     elif kind == "bars":
         bars = {"data": [{"type": "bar", "y": np.arange(5.0)}], "layout": {"title": {"text": f"bars {step}"}}}
         plot.heatmaps(bars, key="plot", alt="bars")
+    elif kind == "paint":
+        painting(panels, size, step)
+    elif kind == "grammar":
+        plot.heatmaps(grammar(size // 7), key="plot", alt="one cell for each state")
     else:
         figure = spec(panels, size, step, kind)
         selected = tuple(chosen) if chosen else None
@@ -96,6 +103,57 @@ def page() -> None:
             values.store.clear()  # as if others had needed the room
             st.session_state["forgot"] = True
     st.code(f"chosen {chosen}", language=None)
+
+
+def painting(panels: int, size: int, step: int) -> None:
+    """Draw weights under a mask that can be painted on, and write down what the browser sent."""
+    kept = st.session_state
+    allowed = kept.setdefault("allowed", np.tri(size, dtype=bool).tolist())
+    log = kept.setdefault("log", [])
+
+    def paint() -> None:
+        found = plot.painted("plot")
+        if isinstance(found, plot.Stroke):
+            log.append([found.panel, [list(run) for run in found.runs], found.value])
+            for query, first, last in found.runs:
+                allowed[query][first : last + 1] = [found.value] * (last + 1 - first)
+        else:
+            log.append(found)
+        time.sleep(int(st.query_params.get("slow", "0")) / 1000)  # a server that has much to do
+
+    figure = spec(panels, size, step, "")
+    mask = np.array(allowed)
+    codes = np.where(mask, 0, 1).astype(np.uint8)
+    traces = []
+    for trace in figure["data"]:
+        axes = {name: trace[name] for name in ("xaxis", "yaxis")}
+        weights = np.where(mask, trace["z"], 0).astype(np.float32)
+        traces += [trace | {"z": weights}, trace | {"z": codes, "meta": {"layer": "state"}} | axes]
+    plot.heatmaps(
+        figure | {"data": traces}, key="plot", alt="a mask to paint on", on_paint=paint, paintable=[0], allowed=mask
+    )
+    st.text(f"log {json.dumps(log)}")
+
+
+GRAMMAR = ("positive", "zero", "masked", "padded", "both", "nan", "violation")
+
+
+def grammar(repeat: int) -> dict:
+    """Return a figure of 7 x 7 cells, repeated: column k is as GRAMMAR[k] says, but row 5 is NaN in every cell."""
+    weights = np.zeros((7, 7), dtype=np.float32)
+    weights[:, [0, 6]] = np.linspace(0.1, 1, 7, dtype=np.float32)[:, None]
+    codes = np.tile(np.array([0, 0, 1, 2, 3, 4, 5], dtype=np.uint8), (7, 1))
+    codes[5] = 4
+    weights[codes == 4] = np.nan
+    weights, codes = (np.tile(cells, (repeat, repeat)) for cells in (weights, codes))
+    scale = [[place, colour] for place, colour in WEIGHT_COLOURS]
+    axes = {"xaxis": "x", "yaxis": "y"}
+    data = [
+        {"type": "heatmap", "z": weights, "zmin": 0.0, "zmax": 1.0, "colorscale": scale, "meta": {"layer": "weights"}},
+        {"type": "heatmap", "z": codes, "meta": {"layer": "state"}},
+    ]
+    meta = {"panels": [{"title": "states", **axes}], "key_tokens": list(GRAMMAR) * repeat}
+    return {"data": [trace | axes for trace in data], "layout": {"meta": meta}}
 
 
 EMPTY_JS = """

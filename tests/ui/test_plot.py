@@ -354,6 +354,34 @@ class TestClicked:
         assert plot.clicked("plot") == (0, 1, 2)
 
 
+class TestPainted:
+    def test_what_was_painted_comes_from_the_elements_own_event(self, monkeypatch):
+        message = {"serial": 1, "panel": 0, "runs": [[2, 0, 1]], "value": False}
+        monkeypatch.setattr(st, "session_state", {"plot": {"paint": message, "cell": None}})
+        assert plot.painted("plot") == plot.Stroke(panel=0, runs=((2, 0, 1),), value=False)
+        assert plot.painted("other") is None
+
+    @pytest.mark.parametrize("state", [{}, {"plot": None}, {"plot": {"paint": None}}, {"plot": {"paint": {"undo": 1}}}])
+    def test_nothing_was_painted_without_a_message(self, monkeypatch, state):
+        monkeypatch.setattr(st, "session_state", state)
+        assert plot.painted("plot") is None
+
+    def test_a_figure_to_paint_on_says_which_panels_which_cells_and_what_it_answers(self):
+        allowed = np.tri(3, dtype=bool)
+        paint = wire.Paint(panels=(0, 2), allowed=allowed, answered=7)
+        header, body = decoded(wire.encode(spec(panel(np.eye(3, dtype="f4"))), paint=paint))
+        sent = header["frame"]["paint"]
+        assert sent["panels"] == [0, 2]
+        assert sent["answered"] == 7
+        assert array(body, sent["allowed"], "u1").reshape(3, 3).tolist() == allowed.astype(int).tolist()
+
+    def test_a_figure_is_not_to_be_painted_on_by_default(self):
+        header, _ = decoded(wire.encode(spec(panel(np.eye(3, dtype="f4")))))
+        assert header["frame"]["paint"] is None
+        header, _ = decoded(wire.encode(spec(panel(np.eye(3, dtype="f4"))), paint=wire.Paint(panels=[0])))
+        assert header["frame"]["paint"] == {"panels": [0], "answered": None, "allowed": None}
+
+
 def _script():
     import numpy as np
 

@@ -1,14 +1,21 @@
 // The plot component: Plotly draws axes, labels and colour bars; the cells are painted on a canvas under it.
 // New data whose `figure` is the same as before only repaints cells: no Plotly code runs and the zoom stays.
 
-import { crowding, paintPanel, prepare, rgb, viewport } from "./cells.js";
-import { drawMarks, keepCursor, listen, showCursor } from "./cursor.js";
+import { crowding, paintPanel, prepare, viewport } from "./cells.js";
+import { keepCursor, listenToPointer, showCursor } from "./cursor.js";
 import { download } from "./download.js";
+import { listenToKeys } from "./keys.js";
 import { arrange, barTicks, plotlyFigure, xTicks, yTicks } from "./layout.js";
+import { drawMarks } from "./marks.js";
+import { keepPainting, listenToPainting, stopPainting } from "./paint.js";
+import { readTheme } from "./theme.js";
 import { decode } from "./wire.js";
 
 const HELP =
   "Arrow keys move between cells, [ and ] between panels, Enter chooses a cell, plus and minus zoom, 0 resets the zoom.";
+const PAINT_HELP =
+  "Space paints the cell, or the rectangle that Shift with arrow keys spans; R paints its rows, C its columns; " +
+  "Control Z undoes, Control Y redoes, Escape cancels.";
 
 const instances = new WeakMap(); // by element: Streamlit calls render() again and again for one mounted component
 let plotly;
@@ -27,11 +34,12 @@ function create(wrap) {
   const find = (name) => wrap.querySelector(`.mha-${name}`);
   const parts = { cells: find("cells"), marks: find("marks"), gd: find("axes"), tip: find("tip"), note: find("note") };
   const stop = new AbortController();
-  const instance = { wrap, ...parts, status: find("status"), stop, views: null, cursor: null, panels: [] };
+  const tools = wrap.parentElement.querySelector(".mha-tools");
+  const instance = { wrap, tools, ...parts, status: find("status"), stop, views: null, cursor: null, panels: [] };
   instance.zoom = (views) => zoom(instance, views);
-  instance.observer = new ResizeObserver(() => resized(instance));
+  instance.observer = new ResizeObserver(() => fit(instance));
   instance.observer.observe(wrap);
-  listen(instance, stop.signal);
+  for (const listen of [listenToPainting, listenToPointer, listenToKeys]) listen(instance, stop.signal);
   instances.set(wrap, instance);
   return instance;
 }
@@ -40,6 +48,7 @@ function dispose(instance) {
   instance.observer.disconnect();
   instance.stop.abort();
   clearTimeout(instance.dwell);
+  stopPainting(instance);
   if (instance.gd._fullLayout) window.Plotly.purge(instance.gd);
   instances.delete(instance.wrap);
 }
@@ -70,9 +79,11 @@ function take(instance, data) {
   }
   panels.forEach((panel, i) => (panel.spare = instance.panels[i]?.bitmap));
   const size = JSON.stringify(panels.map(({ rows, columns }) => [rows, columns]));
-  if (size !== instance.size) instance.views = null; // a zoom into another shape would mean nothing
+  const resized = size !== instance.size;
+  if (resized) instance.views = null; // a zoom into another shape would mean nothing
   Object.assign(instance, { figure, frame, revision, panels, size });
   keepCursor(instance);
+  keepPainting(instance, resized);
   describe(instance);
   return true;
 }
@@ -82,7 +93,7 @@ function describe({ wrap, frame, panels }) {
   wrap.parentElement.querySelector(".mha-lines").replaceChildren(...frame.lines.map(paragraph));
   wrap.setAttribute("role", panels.length ? "application" : "figure");
   wrap.setAttribute("aria-label", frame.alt);
-  if (panels.length) wrap.setAttribute("aria-description", HELP);
+  if (panels.length) wrap.setAttribute("aria-description", frame.paint ? `${HELP} ${PAINT_HELP}` : HELP);
   wrap.tabIndex = panels.length ? 0 : -1;
 }
 
@@ -207,7 +218,7 @@ function zoom(instance, views) {
   if (instance.panels.length) window.Plotly.relayout(instance.gd, changes);
 }
 
-function resized(instance) {
+function fit(instance) {
   if (instance.figure && Math.floor(instance.wrap.clientWidth) !== instance.width) draw(instance);
 }
 
@@ -258,30 +269,4 @@ function paintCells(instance) {
   instance.note.hidden = crowd < 1.01;
   const cellsEach = Number(crowd.toPrecision(2));
   instance.note.textContent = `Each pixel shows the largest of ${cellsEach} × ${cellsEach} weights; zoom in to see all.`;
-}
-
-// Colours for states and marks, by whether the page is light or dark; the old ones if nothing changed.
-function readTheme(wrap, old) {
-  const style = getComputedStyle(wrap);
-  const read = (name, fallback) => style.getPropertyValue(`--st-${name}`).trim() || fallback;
-  const [text, background] = [read("text-color", "#31333f"), read("background-color", "#ffffff")];
-  const [border, font] = [read("border-color", "#d0d2d8"), read("font", "sans-serif")];
-  const signature = [text, background, border, font].join();
-  if (signature === old?.signature) return old;
-  const [red, green, blue] = rgb(background);
-  const dark = 0.3 * red + 0.59 * green + 0.11 * blue < 128;
-  const colours = dark ? { masked: "#4b4e55", hatch: "#8b8f98" } : { masked: "#c9cbd0", hatch: "#8d9098" };
-  const look = {
-    masked: rgb(colours.masked),
-    hatch: colours.hatch,
-    nan: rgb("#ff4fa3"),
-    nanCss: "#ff4fa3",
-    cross: "#000000",
-    warning: "#ff4a1c",
-    halo: "rgba(255,255,255,0.75)",
-    line: "#101418",
-  };
-  const series = read("chart-categorical-colors", "").split(/,(?![^(]*\))/).filter(Boolean);
-  const faint = dark ? "rgba(250,250,250,0.6)" : "rgba(49,51,63,0.6)";
-  return { text, background, border, font, faint, series: series.length ? series : undefined, look, signature };
 }

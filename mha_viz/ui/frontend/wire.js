@@ -21,6 +21,8 @@ export function decode(data) {
       digest: later ? sent.values : null,
     };
   });
+  const { paint } = header.frame;
+  if (paint?.allowed) paint.allowed = view(bytesOf, paint.allowed);
   return { figure: header.figure, frame: header.frame, revision: header.revision, panels };
 }
 
