@@ -22,25 +22,25 @@ def scaled_dot_product(
     layer: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, merged: Tensor | None
 ) -> Tensor:
     """Return [N, L, E] by `F.scaled_dot_product_attention`; query, key and value are [N, L or S, ...]."""
-    q, k, v = _projected(layer, query, key, value)
+    q, k, v = projected(layer, query, key, value)
     attended = F.scaled_dot_product_attention(q, k, v, attn_mask=merged, dropout_p=layer.training * layer.dropout)
-    return _joined(layer, attended)
+    return joined(layer, attended)
 
 
 def flex(layer: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, merged: Tensor | None) -> Tensor:
     """Return [N, L, E] by FlexAttention without compilation: a block mask from bools, a score_mod from floats."""
-    q, k, v = _projected(layer, query, key, value)
+    q, k, v = projected(layer, query, key, value)
     n, heads, length, keys = *q.shape[:3], k.shape[2]
     with _warnings, warnings.catch_warnings():
         # Once a process it says that it is not compiled, which is meant here.
         warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
         if merged is None:
-            return _joined(layer, flex_attention(q, k, v))
+            return joined(layer, flex_attention(q, k, v))
         full = merged.expand(n, heads, length, keys)
         if merged.dtype == torch.bool:
             block = create_block_mask(lambda b, h, i, j: full[b, h, i, j], n, heads, length, keys, device=q.device)
-            return _joined(layer, flex_attention(q, k, v, block_mask=block))
-        return _joined(layer, flex_attention(q, k, v, score_mod=lambda score, b, h, i, j: score + full[b, h, i, j]))
+            return joined(layer, flex_attention(q, k, v, block_mask=block))
+        return joined(layer, flex_attention(q, k, v, score_mod=lambda score, b, h, i, j: score + full[b, h, i, j]))
 
 
 def merged_mask(
@@ -96,10 +96,8 @@ def _with_extra_keys(layer: nn.MultiheadAttention, allowed: Tensor | None, added
     return F.pad(together, (0, extra), value=0.0)
 
 
-def _projected(
-    layer: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return q [N, H, L, D] and k, v [N, H, S, D] with the extra keys."""
+def projected(layer: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return q [N, H, L, D], and k and v [N, H, S, D] with the extra keys, of tensors [N, L or S, ...]."""
     packed = layer._qkv_same_embed_dim
     three = layer.in_proj_weight.chunk(3) if packed else (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
     biases = layer.in_proj_bias.chunk(3) if layer.in_proj_bias is not None else (None, None, None)
@@ -113,6 +111,7 @@ def _projected(
     return q, k, v
 
 
-def _joined(layer: nn.MultiheadAttention, attended: Tensor) -> Tensor:
-    joined: Tensor = layer.out_proj(attended.transpose(1, 2).flatten(2))
-    return joined
+def joined(layer: nn.MultiheadAttention, attended: Tensor) -> Tensor:
+    """Return a layer's output [N, L, E] for what its heads have gathered, [N, H, L, D]."""
+    output: Tensor = layer.out_proj(attended.transpose(1, 2).flatten(2))
+    return output

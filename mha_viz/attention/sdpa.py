@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mha_viz.attention.direct import joined, projected
 from mha_viz.masks.encode import allowed_as_given, as_given
 
 
@@ -25,21 +26,15 @@ def forward(
     """Return output [N, L, E] and weights [N, H, L, S] of a layer whose attention is the function's.
 
     Args:
-        layer: Its projections are used; not its dropout and not its extra keys.
+        layer: Its projections are used and not its dropout; it has no extra keys, which the mask would have to know.
         query: [N, L, E].
         key: [N, S, kdim].
         value: [N, S, vdim].
         attn_mask: Handed to the function unchanged: True means *attend*, a float is added.
         is_causal: The function's argument.
     """
-    packed = layer._qkv_same_embed_dim
-    three = layer.in_proj_weight.chunk(3) if packed else (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
-    biases = layer.in_proj_bias.chunk(3) if layer.in_proj_bias is not None else (None, None, None)
     with torch.no_grad():
-        q, k, v = (
-            F.linear(x, weight, bias).unflatten(-1, (layer.num_heads, layer.head_dim)).transpose(1, 2)
-            for x, weight, bias in zip((query, key, value), three, biases, strict=True)
-        )  # [N, H, L, D], [N, H, S, D], [N, H, S, D]
+        q, k, v = projected(layer, query, key, value)
         # As many columns at a time as real values have: torch chooses the kernel by that number.
         columns = F.pad(torch.eye(k.shape[2], dtype=k.dtype, device=k.device), (0, -k.shape[2] % layer.head_dim))
         parts = [
@@ -47,8 +42,7 @@ def forward(
             for unit in columns.split(layer.head_dim, dim=1)
         ]
         weights = torch.cat(parts, dim=-1)[..., : k.shape[2]]  # [N, H, L, S]
-        output: Tensor = layer.out_proj((weights @ v).transpose(1, 2).flatten(2))
-    return output, weights
+        return joined(layer, weights @ v), weights
 
 
 def as_passed_to_module(attn_mask: Tensor | None, weights: Tensor, *, is_causal: bool) -> Tensor | None:
