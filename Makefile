@@ -51,9 +51,10 @@ format: .venv/.dev-stamp
 bench: .venv/.dev-stamp browser
 	$(BIN)/python -m benchmarks
 
-# The README's tables and pictures.
+# The README's tables and pictures, and a page for each rule of the doctor.
 docs: .venv/.dev-stamp browser
 	$(BIN)/python -m docs.write_tables
+	$(BIN)/python -m docs.write_rules
 	MHA_VIZ_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/browser/test_screenshots.py
 
 # Never fails: without a browser its tests skip and say why (under CI they fail).

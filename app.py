@@ -16,6 +16,7 @@ if __name__ == "__main__":
     st.set_page_config(page_title="MHA Viz", layout="wide")
     pages = [
         st.Page("pages/explore.py", title="Explore", default=True),
+        st.Page("pages/masks.py", title="Masks"),
         st.Page("pages/gallery.py", title="Gallery"),
         st.Page("pages/reference.py", title="Reference"),
     ]

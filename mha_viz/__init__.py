@@ -9,9 +9,13 @@ torch.Size([1, 4, 16, 16])
 
 from mha_viz import export, figures
 from mha_viz.attention import LayerAttention, Run, run
+from mha_viz.attention.paths import compare_paths
+from mha_viz.attention.reach import assert_reach, reach
+from mha_viz.doctor import Finding, Report, check
 from mha_viz.errors import CapacityError, DeviceError, InputError, MaskError, MhaVizError, ScenarioError
 from mha_viz.inputs.assemble import Inputs
 from mha_viz.masks import Mask, mask, score_bias
+from mha_viz.masks.recognise import recognise
 from mha_viz.scenario import Scenario
 
 __version__ = "0.1.0"
@@ -19,18 +23,25 @@ __version__ = "0.1.0"
 __all__ = [
     "CapacityError",
     "DeviceError",
+    "Finding",
     "InputError",
     "Inputs",
     "LayerAttention",
     "Mask",
     "MaskError",
     "MhaVizError",
+    "Report",
     "Run",
     "Scenario",
     "ScenarioError",
+    "assert_reach",
+    "check",
+    "compare_paths",
     "export",
     "figures",
     "mask",
+    "reach",
+    "recognise",
     "run",
     "score_bias",
 ]

@@ -3,18 +3,22 @@
 import streamlit as st
 
 from mha_viz import gallery
-from mha_viz.ui import cached, state, style
+from mha_viz.ui import cached, controls, mask_results, state, style
+
+THUMBNAIL = 125
+"""Pixels: fills its column on a large screen, and leaves room for the words on a phone."""
 
 
 def card(example: gallery.Example) -> None:
     """Draw one example: a small picture, what there is to see, and a button that opens it."""
     picture, words = st.columns([2, 3])
-    picture.image(cached.thumbnail(example.name), width="stretch")
+    thumbnail = cached.thumbnail if example.given is None else mask_results.thumbnail
+    picture.image(thumbnail(example.name), width=THUMBNAIL)
     words.markdown(f"**{example.name}**")
     words.caption(example.shows)
-    opened = st.button("Open", key=f"open:{example.name}", on_click=state.put, args=(example.scenario,))
+    opened = st.button("Open", key=f"open:{example.name}", on_click=controls.open_example, args=(example,))
     if opened:
-        st.switch_page("pages/explore.py")
+        st.switch_page(f"pages/{example.page}.py")
 
 
 style.write()

@@ -23,21 +23,22 @@ def head_grid(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared
     record = _checked(run, layer, item)
     weights = _array(record.weights[item])  # [H, L, S]
     titles = [f"head {h}" for h in range(len(weights))]
-    return _spec(run, layer, item, _panels(weights, states.of_heads(record, item), titles, scale))
+    return spec_of(run, layer, item, _panels(weights, states.of_heads(record, item), titles, scale))
 
 
 def average(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
     """Return a heatmap of the mean over heads of one batch item."""
     record = _checked(run, layer, item)
     weights = _array(record.average[item])[None]  # [1, L, S]
-    return _spec(run, layer, item, _panels(weights, [states.of_average(record, item)], [_average_title(record)], scale))
+    codes = [states.of_average(record, item)]
+    return spec_of(run, layer, item, _panels(weights, codes, [_average_title(record)], scale))
 
 
 def head(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
     """Return a heatmap of one head of one batch item."""
     record = _checked(run, layer, item, head)
     weights = _array(record.weights[item, head])[None]  # [1, L, S]
-    return _spec(run, layer, item, _panels(weights, [states.of_head(record, item, head)], [f"head {head}"], scale))
+    return spec_of(run, layer, item, _panels(weights, [states.of_head(record, item, head)], [f"head {head}"], scale))
 
 
 def detail(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
@@ -56,7 +57,7 @@ def detail(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Sca
         colours=[(0.0, grammar.ALLOWED_COLOUR), (1.0, grammar.ALLOWED_COLOUR)],
         bar=None,
     )
-    return _spec(run, layer, item, [*panels, mask])
+    return spec_of(run, layer, item, [*panels, mask])
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,8 @@ def _panels(weights: Floats, codes: Sequence[Codes | None], titles: list[str], s
     return found
 
 
-def _spec(run: Run, layer: int, item: int, panels: list[Panel]) -> Spec:
+def spec_of(run: Run, layer: int, item: int, panels: list[Panel]) -> Spec:
+    """Return panels of equal shape side by side, with the run's tokens on their axes, pooled if they are too many."""
     side = pooling.factor(sum(panel.weights.size for panel in panels))
     data = [trace for index, panel in enumerate(panels) for trace in _traces(_pooled(panel, side), index)]
     tokens = (pooling.labels(names, side) for names in (run.query_tokens(item), run.key_tokens(item, layer)))

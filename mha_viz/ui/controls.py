@@ -10,6 +10,7 @@ import streamlit as st
 from mha_viz import gallery, settings
 from mha_viz.attention import Run, device
 from mha_viz.errors import MhaVizError
+from mha_viz.given import Given
 from mha_viz.inputs import store
 from mha_viz.inputs.upload import SUFFIXES, read_upload
 from mha_viz.masks import PATTERNS
@@ -28,17 +29,47 @@ _SOURCE_FIELDS = frozenset(name for names in FIELDS_OF_SOURCE.values() for name 
 def sidebar() -> None:
     """Draw the settings of the Scenario: the first in sight, the others in groups that cost nothing while closed."""
     with st.sidebar:
-        _offer("example", "Open an example", [example.name for example in gallery.EXAMPLES], _open_example)
-        _fields(lambda about: about.first)
-        for group in GROUPS:
-            box = st.expander(f"More: {group}", key=f"group:{group}", on_change="rerun")
-            if box.open:
-                with box:
-                    _fields(_grouped(group))
-        with st.container(horizontal=True):
-            st.button("Undo", on_click=state.undo, help="Take back the last change of settings.", width="stretch")
-            about = "Back to the first picture; Undo works."
-            st.button("Start over", on_click=state.put, args=(Scenario(),), help=about, width="stretch")
+        examples(gallery.EXPLORE)
+        fields(lambda about: about.first)
+        for name in GROUPS:
+            group(name)
+        history()
+
+
+def examples(page: str) -> None:
+    """Draw the list of the gallery's examples that a page shows."""
+    names = [example.name for example in gallery.EXAMPLES if example.page == page]
+    _offer("example", "Open an example", names, _open_example)
+
+
+def group(name: str, *, whole: bool = False) -> None:
+    """Draw a group of settings as a box that is empty while it is closed.
+
+    Args:
+        name: The group.
+        whole: With the settings that Explore has in sight above its groups.
+    """
+    box = st.expander(f"More: {name}", key=f"group:{name}", on_change="rerun")
+    if box.open:
+        with box:
+            fields(lambda about: about.group == name and (whole or not about.first))
+
+
+def history(*, redo: bool = False) -> None:
+    """Draw the buttons that go back and, if asked for, forth in the settings."""
+    with st.container(horizontal=True):
+        st.button("Undo", on_click=state.undo, help="Take back the last change of settings.", width="stretch")
+        if redo:
+            about = "Make the change again that was taken back."
+            st.button("Redo", on_click=state.redo, help=about, disabled=not state.undone(), width="stretch")
+        about = "Back to the first picture; Undo works."
+        st.button("Start over", on_click=state.put, args=(Scenario(), Given()), help=about, width="stretch")
+
+
+def open_example(example: gallery.Example) -> None:
+    """Make an example's settings the session's."""
+    state.put(example.scenario, example.given)
+    state.look(item=example.item)
 
 
 def _offer(name: str, label: str, options: list[str], choose: Callable[[str], None]) -> None:
@@ -54,19 +85,20 @@ def _offer(name: str, label: str, options: list[str], choose: Callable[[str], No
 
 
 def _open_example(name: str) -> None:
-    state.put(gallery.named(name).scenario)
+    open_example(gallery.named(name))
 
 
 def _choose_pattern(text: str) -> None:
     state.change(mask=text)
 
 
-def view_bar(run: Run, view: View) -> None:
-    """Draw the choices that change no number: kind of picture, colours, batch item, head."""
+def view_bar(run: Run, view: View, *, show: bool = True) -> None:
+    """Draw the choices that change no number: kind of picture if `show`, colours, batch item, head."""
     items, heads = run.layers[0].weights.shape[:2]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _view_choice("show", view.show, settings.metadata(View)["show"].choices)
-        if view.show == HEATMAP:
+        if show:
+            _view_choice("show", view.show, settings.metadata(View)["show"].choices)
+        if view.show == HEATMAP or not show:
             _view_choice("scale", view.scale, settings.metadata(View)["scale"].choices)
         _view_index("head", view.head, heads)
         if items > 1:
@@ -106,14 +138,11 @@ def _look(name: str) -> None:
     state.look(**{name: st.session_state[f"w:view:{name}"]})
 
 
-def _grouped(group: str) -> Callable[[settings.Setting], bool]:
-    return lambda about: about.group == group and not about.first
-
-
-def _fields(wanted: Callable[[settings.Setting], bool]) -> None:
+def fields(wanted: Callable[[settings.Setting], bool]) -> None:
+    """Draw the controls of the settings that are wanted and that apply."""
     for name, about in settings.metadata(Scenario).items():
         if wanted(about) and _applies(name):
-            _control(name)
+            control(name)
             if name == "mask":
                 _offer("pattern", "Choose a known mask", [p.example for p in PATTERNS.values()], _choose_pattern)
 
@@ -123,7 +152,8 @@ def _applies(name: str) -> bool:
     return name not in _SOURCE_FIELDS or name in FIELDS_OF_SOURCE.get(source, ())
 
 
-def _control(name: str) -> None:
+def control(name: str) -> None:
+    """Draw the control of one field of the Scenario."""
     about = settings.metadata(Scenario)[name]
     kind, _ = settings.kinds(Scenario)[name]
     if name.endswith("_file"):
@@ -182,7 +212,7 @@ def _uploader(name: str) -> None:
         args=(name,),
     )
     if current:
-        st.caption("in use: " + _plain(current.partition(" ")[2]))
+        st.caption("in use: " + plain(current.partition(" ")[2]))
 
 
 def _take_file(name: str) -> None:
@@ -195,6 +225,6 @@ def _take_file(name: str) -> None:
         state.change(**{name: reference})
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Escape what Streamlit's captions read as Markdown."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|~:$" else c for c in text)

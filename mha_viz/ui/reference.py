@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mha_viz import settings
+from mha_viz.given import Given
 from mha_viz.inputs.synthetic import SOURCES
 from mha_viz.masks import PATTERNS
 from mha_viz.scenario import Scenario
@@ -91,5 +92,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "Inputs": sources,
     "Settings": fields,
     "View": lambda: fields(View),
+    "Mask given": lambda: fields(Given),
     "Keys": shortcuts,
 }

@@ -198,12 +198,14 @@ def _warm_up() -> None:
         torch.set_num_threads(min(4, max(1, _usable_cores() // 2)))
     for module in pkgutil.iter_modules(mha_viz.ui.__path__, "mha_viz.ui."):
         importlib.import_module(module.name)
+    from mha_viz.given import Given
     from mha_viz.scenario import Scenario
-    from mha_viz.ui import cached, words
+    from mha_viz.ui import cached, mask_results, words
 
     # The first picture, and one with masks of both kinds: what torch does for the first time takes seconds in all.
     words.headline(cached.run(Scenario()))
     cached.run(Scenario(text="one two\nthree"))
+    mask_results.checked(Scenario(), Given())
 
 
 def _usable_cores() -> int:

@@ -14,10 +14,12 @@ import streamlit as st
 
 from mha_viz import settings
 from mha_viz.errors import MhaVizError
+from mha_viz.given import Given
 from mha_viz.scenario import Scenario
 from mha_viz.ui.view import View
 
-SCENARIO, VIEW, HISTORY = "mha_scenario", "mha_view", "mha_history"
+SCENARIO, VIEW, GIVEN = "mha_scenario", "mha_view", "mha_given"
+HISTORY, FUTURE = "mha_history", "mha_future"
 PENDING, PROBLEM, NOTES = "mha_pending", "mha_problem", "mha_notes"
 MAX_HISTORY = 100
 
@@ -27,14 +29,15 @@ def load() -> None:
     if SCENARIO in st.session_state:
         return
     link = settings.encode_query(list(_url_items()))
-    asked, seen = settings.read_query(Scenario, link), settings.read_query(View, link)
+    asked, *others = (settings.read_query(kind, link) for kind in (Scenario, View, Given))
+    seen, brought = others
     scenario, misfits = Scenario.nearest(asked.values)
-    unknown = [name for name in asked.unknown if name in seen.unknown]
+    unknown = [name for name in asked.unknown if name in seen.unknown and name in brought.unknown]
     notes = [f"The link's setting {name[:60]!r} is not known to this version and was left out." for name in unknown]
-    notes += [f"{error} The link's value was left out." for error in (*asked.errors, *seen.errors, *misfits)]
-    st.session_state.update(
-        {SCENARIO: scenario, VIEW: View(**seen.values), HISTORY: [], PENDING: {}, PROBLEM: "", NOTES: notes}
-    )
+    errors = (*asked.errors, *seen.errors, *brought.errors, *misfits)
+    notes += [f"{error} The link's value was left out." for error in errors]
+    st.session_state.update({SCENARIO: scenario, VIEW: View(**seen.values), GIVEN: Given(**brought.values)})
+    st.session_state.update({HISTORY: [], FUTURE: [], PENDING: {}, PROBLEM: "", NOTES: notes})
 
 
 def _url_items() -> list[tuple[str, str]]:
@@ -50,6 +53,12 @@ def scenario() -> Scenario:
 def view() -> View:
     """Return the session's View; its indices may be out of bounds for the run (see `View.within`)."""
     found: View = st.session_state[VIEW]
+    return found
+
+
+def given() -> Given:
+    """Return which mask the session brought to the Masks page."""
+    found: Given = st.session_state[GIVEN]
     return found
 
 
@@ -89,11 +98,20 @@ def refuse(why: str) -> None:
     st.session_state[PROBLEM] = why
 
 
-def put(changed: Scenario) -> None:
-    """Make a Scenario the session's; the one before can be had back by `undo`."""
-    if changed != scenario():
-        st.session_state[HISTORY] = [*st.session_state[HISTORY], scenario().to_query()][-MAX_HISTORY:]
-    st.session_state.update({SCENARIO: changed, PENDING: {}, PROBLEM: "", NOTES: []})
+def put(changed: Scenario, brought: Given | None = None) -> None:
+    """Make a Scenario, and a Given if there is one, the session's; those before can be had back by `undo`."""
+    before = _settings()
+    st.session_state.update({SCENARIO: changed, GIVEN: brought or given(), PENDING: {}, PROBLEM: "", NOTES: []})
+    if _settings() != before:
+        st.session_state.update({HISTORY: [*st.session_state[HISTORY], before][-MAX_HISTORY:], FUTURE: []})
+
+
+def bring(**values: Any) -> None:
+    """Change which mask is brought; what was typed elsewhere and does not fit yet is left in its controls."""
+    typed = {name: st.session_state[name] for name in (PENDING, PROBLEM)}
+    put(scenario(), replace(given(), **values))
+    if typed[PENDING]:
+        st.session_state.update(typed)
 
 
 def look(**values: Any) -> None:
@@ -103,16 +121,42 @@ def look(**values: Any) -> None:
 
 def undo() -> None:
     """Take back the last change of settings, or what was typed and did not fit."""
-    history: list[str] = st.session_state[HISTORY]
     if st.session_state[PENDING]:
         st.session_state.update({PENDING: {}, PROBLEM: ""})
-    elif history:
-        st.session_state.update({SCENARIO: Scenario.from_query(history[-1]), HISTORY: history[:-1], NOTES: []})
+    else:
+        _step(HISTORY, FUTURE)
+
+
+def redo() -> None:
+    """Make the change again that `undo` took back last."""
+    _step(FUTURE, HISTORY)
+
+
+def undone() -> bool:
+    """Return whether there is something to redo."""
+    return bool(st.session_state[FUTURE])
+
+
+def _step(taken: str, kept: str) -> None:
+    """Go to the last settings of one list, and append the present ones to the other."""
+    settings_before: list[str] = st.session_state[taken]
+    if not settings_before:
+        return
+    st.session_state[kept] = [*st.session_state[kept], _settings()]
+    st.session_state[taken] = settings_before[:-1]
+    text = settings_before[-1]
+    st.session_state.update({SCENARIO: Scenario.from_query(text), PENDING: {}, PROBLEM: "", NOTES: []})
+    st.session_state[GIVEN] = Given(**settings.read_query(Given, text).values)
+
+
+def _settings() -> str:
+    """Return all that `undo` brings back, as a query string."""
+    return "&".join(part for part in (scenario().to_query(), settings.to_query(given())) if part)
 
 
 def link() -> str:
-    """Return the query string that reopens exactly this: settings and view."""
-    return "&".join(part for part in (scenario().to_query(), settings.to_query(view())) if part)
+    """Return the query string that reopens exactly this: settings, mask brought, and view."""
+    return "&".join(part for part in (_settings(), settings.to_query(view())) if part)
 
 
 def publish() -> None:

@@ -199,6 +199,7 @@ def _figure(spec: Spec, weights: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "columns": meta.get("columns") or len(panels),
         "queryTitle": _text(meta.get("query_title", "query")),
         "keyTitle": _text(meta.get("key_title", "key")),
+        "valueTitle": _text(meta.get("value_title", "weight")),
     }
 
 

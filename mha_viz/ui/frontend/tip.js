@@ -31,16 +31,17 @@ function named(index, tokens) {
 // What there is to say about a cell: pairs of a label and its text.
 export function facts(instance, cell) {
   const panel = instance.panels[cell.panel];
-  const { queries, keys, queryTitle, keyTitle } = instance.figure;
+  const { queries, keys, queryTitle, keyTitle, valueTitle } = instance.figure;
+  const what = valueTitle || "weight";
   const at = cell.query * panel.columns + cell.key;
   const state = panel.state ? panel.state[at] : 0;
   const weight = weightText(instance, panel, at);
   const found = [
     [queryTitle || "query", named(cell.query, queries)],
     [keyTitle || "key", named(cell.key, keys)],
-    ["weight", weight],
+    [what, weight],
   ];
-  if (state === VIOLATION) found.push(["", `masked, yet weight ${weight}: a violation`]);
+  if (state === VIOLATION) found.push(["", `masked, yet ${what} ${weight}: a violation`]);
   else if (state) found.push(["", WORDS[state] ?? ""]);
   return found;
 }

@@ -1,35 +1,13 @@
-"""Small setups that show something at once, each a Scenario with a name and a sentence."""
+"""Setups for the Explore page, of our own and from tutorials."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from mha_viz.errors import ScenarioError
+from mha_viz.gallery.example import Example
 from mha_viz.scenario import Scenario
 
 BASICS, MASKS, LAYER, TUTORIALS = "First looks", "Masks", "Inside the layer", "From tutorials"
 
-
-@dataclass(frozen=True)
-class Example:
-    """One entry of the gallery.
-
-    Attributes:
-        name: Unique, short.
-        group: Heading that it stands under.
-        shows: One sentence: what there is to see.
-        scenario: The setup.
-        output: Shape of the output that the tutorial states, as its own layout has it; None if it is from none.
-    """
-
-    name: str
-    group: str
-    shows: str
-    scenario: Scenario
-    output: tuple[int, ...] | None = None
-
-
-EXAMPLES = (
+SETUPS = (
     Example(
         "A sentence, causal",
         BASICS,
@@ -173,20 +151,3 @@ EXAMPLES = (
         output=(4, 100, 512),
     ),
 )
-
-
-def named(name: str) -> Example:
-    """Return the example of that name.
-
-    Raises:
-        ScenarioError: There is none.
-    """
-    for example in EXAMPLES:
-        if example.name == name:
-            return example
-    raise ScenarioError(f"No example is named {name[:60]!r}: the names are {', '.join(e.name for e in EXAMPLES)}.")
-
-
-def name_of(scenario: Scenario) -> str | None:
-    """Return the name of the example that is exactly this Scenario, or None."""
-    return next((example.name for example in EXAMPLES if example.scenario == scenario), None)

@@ -1,0 +1,23 @@
+"""Masks: what a mask does beside what was intended, what is wrong with it, and the right code."""
+
+import streamlit as st
+
+from mha_viz.errors import MhaVizError
+from mha_viz.ui import mask_controls, mask_panels, panels, state, style
+
+
+@st.fragment
+def masks() -> None:
+    """Draw what was found and then the controls: a change reruns these and nothing else."""
+    panels.messages()
+    try:
+        mask_panels.everything(state.scenario(), state.given())
+    except MhaVizError as error:
+        st.error(str(error))
+    mask_controls.sidebar()
+    state.publish()
+
+
+style.write()
+state.load()
+masks()

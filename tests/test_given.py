@@ -1,0 +1,127 @@
+"""Given: what is checked, from a mistake or a mask of one's own, and the sizes that it asks for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import mha_viz as mv
+from mha_viz import given, settings
+from mha_viz.doctor import examine
+from mha_viz.given import CORRECT, Given
+from mha_viz.inputs.raw_mask import RawMask
+from mha_viz.masks import PATTERNS, encode
+from mha_viz.scenario import Scenario
+
+S = Scenario(source="normal", query_len=6)
+
+
+def raw(**tensors: torch.Tensor) -> RawMask:
+    return RawMask({name.removeprefix("nameless"): tensor for name, tensor in tensors.items()}, "mine", "0" * 64)
+
+
+def zeros(*shape: int) -> torch.Tensor:
+    return torch.zeros(shape, dtype=torch.bool)
+
+
+def test_a_query_string_brings_it_back() -> None:
+    value = Given(mistake="float-ones", api="sdpa", fixed=("inverted-mask", "additive-ones"))
+    assert value.fixes == ("inverted-mask", "additive-ones")
+    assert Given(**settings.read_query(Given, settings.to_query(value)).values) == value
+    assert value.before == Given(mistake="float-ones", api="sdpa", fixed="inverted-mask")
+    assert Given().before is None
+
+
+def test_no_setting_has_the_name_of_another() -> None:
+    from mha_viz.ui.view import View
+
+    names = [name for kind in (Scenario, Given, View) for name in settings.metadata(kind)]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("api", ["mha", "sdpa"])
+@pytest.mark.parametrize("pattern", [p for p in PATTERNS.values() if p.name != "cells"], ids=lambda p: p.name)
+def test_the_mask_as_it_should_be_does_what_was_intended(pattern: object, api: str) -> None:
+    s = Scenario(source="normal", query_len=6, batch_size=3, mask=f"({pattern.example}) | (q == k)")  # type: ignore[attr-defined]
+    case = given.case(s, Given(mistake=CORRECT, api=api))
+    assert [finding for finding in examine(case).findings if finding.severity == "error"] == []
+    torch.testing.assert_close(given.run(s, case).layers[0].weights, mv.run(s).layers[0].weights)
+
+
+def test_padding_is_part_of_the_intent_in_both_conventions() -> None:
+    s = Scenario(text="one two three\nfour", mask="causal")
+    expected = mv.run(s).layers[0].allowed.expand(2, 4, 3, 3)
+    assert torch.equal(given.intent(s).allowed(3, batch_size=2, num_heads=4).expand(2, 4, 3, 3), expected)
+    for api in ("mha", "sdpa"):
+        layer = given.run(s, given.case(s, Given(mistake=CORRECT, api=api))).layers[0]
+        assert torch.equal(layer.allowed.expand(2, 4, 3, 3), expected)
+
+
+def test_a_fix_is_applied_and_its_code_is_told() -> None:
+    case, codes = given.fixed_case(S, Given(mistake="inverted", fixed="inverted-mask"))
+    assert codes == ("attn_mask = ~attn_mask",)
+    assert torch.equal(case.attn_mask, encode.as_given(mv.mask("causal").allowed(6)))
+    untouched, codes = given.fixed_case(S, Given(mistake="inverted", fixed="additive-ones"))
+    assert codes == ()
+    assert torch.equal(untouched.attn_mask, ~case.attn_mask)
+
+
+def test_a_mask_of_ones_own_is_kept_as_it_is() -> None:
+    mask = torch.ones(6, 6).triu(1)
+    file = given.hold(raw(nameless=mask))
+    assert given.case(S, Given(file=file)).attn_mask is mask
+    padding = zeros(1, 6)
+    file = given.hold(RawMask({"": padding}, "padding", "1" * 64))
+    case = given.case(S, Given(file=file, role="key_padding_mask"))
+    assert case.attn_mask is None
+    assert case.key_padding_mask is padding
+
+
+@pytest.mark.parametrize(
+    ("mask", "role", "sizes"),
+    [
+        (raw(nameless=zeros(5, 5)), "attn_mask", (5, None, None)),
+        (raw(nameless=zeros(5, 7)), "attn_mask", (5, 7, None)),
+        (raw(nameless=zeros(8, 5, 5)), "attn_mask", (5, None, 2)),
+        (raw(nameless=zeros(3, 4, 5, 5)), "attn_mask", (5, None, 3)),
+        (raw(nameless=zeros(3, 5)), "key_padding_mask", (5, None, 3)),
+        (raw(attn_mask=zeros(5, 5), key_padding_mask=zeros(3, 5)), "attn_mask", (5, None, 3)),
+    ],
+)
+def test_the_sequence_becomes_as_long_as_the_mask(
+    mask: RawMask, role: str, sizes: tuple[int, int | None, int | None]
+) -> None:
+    fitted = given.fitted(S, mask, role)
+    assert (fitted.query_len, fitted.key_len, fitted.batch_size) == sizes
+
+
+def test_a_layer_that_reads_the_batch_as_the_sequence_gives_weights_of_that_shape() -> None:
+    s = Scenario(source="normal", query_len=6, batch_size=2, mask="full")
+    case = given.case(s, Given(mistake=CORRECT)).but(batch_first=False)
+    assert given.run(s, case).layers[0].weights.shape == (6, 4, 2, 2)
+
+
+def test_the_causal_hint_alone_masks_nothing_in_eval() -> None:
+    layer = given.run(S, given.case(S, Given(mistake="hint-alone"))).layers[0]
+    assert layer.weights[0, :, 0].gt(0).all()
+
+
+@pytest.mark.parametrize("api", ["mha", "sdpa"])
+def test_reach_finds_each_cell_that_leaks_and_nothing_else(api: str) -> None:
+    case = given.case(S, Given(mistake=CORRECT, api=api))
+    mask = case.attn_mask.clone()
+    mask[..., 1, 4] = not mask[..., 1, 4].any()
+    _, right = given.reach_under(S, case)
+    assert not right.leaks.any()
+    _, wrong = given.reach_under(S, case.but(attn_mask=mask))
+    assert wrong.leaks.nonzero().tolist() == [[0, 1, 4]]
+
+
+def test_reach_sees_through_the_causal_hint_alone() -> None:
+    _, compared = given.reach_under(S, given.case(S, Given(mistake="hint-alone")))
+    assert torch.equal(compared.leaks[0], ~mv.mask("causal").allowed(6))
+
+
+def test_a_rule_that_is_not_there_cannot_have_been_fixed() -> None:
+    with pytest.raises(mv.ScenarioError, match=r"^fixed must name rules of the doctor, not 'nonsense'\.$"):
+        Given(fixed="nonsense")
