@@ -174,7 +174,7 @@ def run_given(
 
     Args:
         s: The settings; its mask, score bias, padding and is_causal are not used.
-        attn_mask: Handed over unchanged but for its device; the api decides what True means in it.
+        attn_mask: Handed over as it is, the api decides what True means in it; but see `of_one_kind`.
         key_padding_mask: Likewise; "sdpa" has no such argument.
         is_causal: The argument of that name.
         api: "mha" for the layer as it is, "sdpa" for `F.scaled_dot_product_attention` between its projections.
@@ -193,10 +193,31 @@ def run_given(
     memory.check(s, sizes(s) if inputs is None else _sizes_of(s, inputs))
     inputs = inputs or build(s)
     attn_mask, key_padding_mask = (None if m is None else m.to(s.device) for m in (attn_mask, key_padding_mask))
+    attn_mask, key_padding_mask = of_one_kind(attn_mask, key_padding_mask)
     call = {"attn_mask": attn_mask, "key_padding_mask": key_padding_mask, "is_causal": is_causal}
     if api == "sdpa":
         return _through_function(s, inputs, attn_mask, is_causal)
     return _recorded(s, inputs, shared_module(s), {**_placed(s, inputs), **call}, fast)
+
+
+def of_one_kind(attn_mask: Tensor | None, key_padding_mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Return two masks of the module both as floats if one is bool and the other is not, so that torch does not warn.
+
+    It is what torch does to them itself: True becomes -inf and False 0.
+    """
+    if attn_mask is None or key_padding_mask is None:
+        return attn_mask, key_padding_mask
+    kinds = (attn_mask.dtype, key_padding_mask.dtype)
+    floating = next((kind for kind in kinds if kind.is_floating_point), None)
+    if floating is None or torch.bool not in kinds:
+        return attn_mask, key_padding_mask
+
+    def converted(mask: Tensor) -> Tensor:
+        return (
+            torch.zeros_like(mask, dtype=floating).masked_fill_(mask, -torch.inf) if mask.dtype == torch.bool else mask
+        )
+
+    return converted(attn_mask), converted(key_padding_mask)
 
 
 def _through_function(s: Scenario, inputs: Inputs, attn_mask: Tensor | None, is_causal: bool) -> Run:

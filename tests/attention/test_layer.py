@@ -356,6 +356,18 @@ def test_masks_that_torch_refuses_are_said_in_its_own_words(mask: torch.Tensor, 
     assert str(refused.value) == said
 
 
+@pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask and attn_mask:UserWarning")
+def test_masks_of_two_kinds_give_what_torch_makes_of_them_without_its_warning() -> None:
+    s = scenario(query_len=4, batch_size=2)
+    floats, bools = torch.zeros(4, 4).masked_fill(torch.ones(4, 4).triu(1) > 0, -torch.inf), torch.zeros(2, 4).bool()
+    bools[1, 3] = True
+    found = run_given(s, floats, bools).layers[0]
+    assert found.key_padding_mask.dtype == torch.float32
+    x = build(s).query
+    _, expected = module(s)(x, x, x, attn_mask=floats, key_padding_mask=bools, average_attn_weights=False)
+    assert torch.equal(found.weights, expected)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 @pytest.mark.parametrize("values", GRID[::7])
