@@ -1,4 +1,4 @@
-"""Print the benchmark table: `python -m benchmarks [forward] [paint] [reach] [--rounds N]`."""
+"""Print the benchmark table: `python -m benchmarks [forward] [paint] [reach] [doctor] [--rounds N]`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import platform
 from importlib.metadata import version
 
-from benchmarks import forward, paint, reach
+from benchmarks import doctor, forward, paint, reach
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", choices=["forward", "paint", "reach", []], default=[], help="default: all parts"
+        "parts", nargs="*", choices=["forward", "paint", "reach", "doctor", []], default=[], help="default: all parts"
     )
     parser.add_argument("--rounds", type=int, default=15, help="counted measurements of each line (default 15)")
     options = parser.parse_args()
@@ -26,6 +26,8 @@ def main() -> None:
         paint.main(options.rounds)
     if not options.parts or "reach" in options.parts:
         reach.main(options.rounds)
+    if not options.parts or "doctor" in options.parts:
+        doctor.main(options.rounds)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mha_viz.doctor import reading
 from mha_viz.doctor.reading import Sizes, Values
+from mha_viz.doctor.resemblance import opposite_of
 from mha_viz.errors import MaskError
 from mha_viz.masks.base import Mask
 from mha_viz.masks.encode import Api
@@ -123,6 +124,13 @@ class Case:
     def empty_rows(self) -> Tensor | None:
         """Bool [1 or N, 1 or H, L]: rows that no key is left for; None where the shapes can't be read."""
         return reading.empty_rows(self.attn_allowed, self.padding_allowed)
+
+    @cached_property
+    def looks_inverted(self) -> str | None:
+        """The known pattern that `attn_mask` seems to be the opposite of; None with an intent, or where it is none."""
+        if self.attn_mask is None or self.attn_allowed is None or self.intent is not None:
+            return None
+        return opposite_of(self.attn_allowed)
 
     @property
     def sees_extra_keys(self) -> bool:

@@ -102,9 +102,14 @@ def examine(case: Case) -> Report:
     found = {name: list(rule.findings(case)) for name, rule in RULES.items()}
     kept: list[Finding] = []
     for name, findings in found.items():
-        if not any(found.get(other) for other in RULES[name].explained_by):
-            kept += findings
-    return Report(tuple(sorted(kept, key=lambda finding: SEVERITIES.index(finding.severity))))
+        causes = [cause for other in RULES[name].explained_by for cause in found.get(other, [])]
+        # A guess does not explain away what is certain.
+        kept += [finding for finding in findings if not any(_rank(cause) <= _rank(finding) for cause in causes)]
+    return Report(tuple(sorted(kept, key=_rank)))
+
+
+def _rank(finding: Finding) -> int:
+    return SEVERITIES.index(finding.severity)
 
 
 def repaired(case: Case, rule: str) -> Case:
@@ -126,7 +131,7 @@ def repaired(case: Case, rule: str) -> Case:
 
 
 def _tensor(mask: Tensor | np.ndarray[Any, Any] | None) -> Tensor | None:
-    return mask if mask is None or isinstance(mask, Tensor) else torch.as_tensor(mask)
+    return None if mask is None else torch.as_tensor(mask).detach().cpu()
 
 
 def _facts(module: nn.MultiheadAttention) -> dict[str, Any]:

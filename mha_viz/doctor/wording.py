@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mha_viz.doctor.findings import Position
+from mha_viz.doctor.reading import some
 
 SHOWN = 8  # positions in a finding; groups of rows in its evidence are fewer still
 
@@ -46,7 +47,7 @@ def first(cells: Tensor, most: int) -> list[list[int]]:
     found: list[list[int]] = []
     shape = cells.shape
     flat = cells.reshape(-1, shape[-1])
-    for row in flat.any(dim=-1).nonzero()[:most, 0].tolist():
+    for row in some(flat, -1).nonzero()[:most, 0].tolist():
         outer = [int(index) for index in torch.unravel_index(torch.tensor(row), shape[:-1])]
         found += [[*outer, key] for key in flat[row].nonzero()[: most - len(found), 0].tolist()]
         if len(found) >= most:

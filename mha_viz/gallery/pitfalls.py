@@ -56,6 +56,13 @@ PITFALLS = (
     ),
     _wrong("P9 is_causal against a mask", "hint-against-mask", "One path heeds the hint, another the mask."),
     _wrong("P10 attn_mask and is_causal", "mask-and-hint", "F.scaled_dot_product_attention joins the two, or refuses."),
+    _wrong(
+        "P11 The wrong corner",
+        "top-left",
+        "Queries that continue a cache should end at the last key; is_causal starts them at the first.",
+        query_len=4,
+        key_len=12,
+    ),
     _right(
         "P12 Padded queries",
         "padded-queries",

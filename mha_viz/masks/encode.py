@@ -161,10 +161,12 @@ def allowed_as_given(mask: Tensor, api: Api = "mha") -> Tensor:
         api: Whose mask it is.
 
     Returns:
-        Bool in the shape of the mask, True where a query may attend.
+        Bool in the shape of the mask, True where a query may attend; for SDPA a bool mask is that itself.
     """
     if mask.is_floating_point():
         return mask != -torch.inf
+    if mask.dtype == torch.bool:
+        return mask if api == "sdpa" else ~mask
     return mask != 0 if api == "sdpa" else mask == 0
 
 

@@ -16,16 +16,17 @@ import numpy.typing as npt
 
 Table = npt.NDArray[np.bool_]  # [L, S], True where a query may attend
 Sums = npt.NDArray[np.int64]  # allowed minus forbidden cells
-ROWS = 256  # summed at a time
+ROWS = 255  # summed at a time: so many ones fit a byte, and bytes are added fast
 MOST_LENGTHS = 128  # of documents or batch items: nobody reads a longer list, and computing it takes long
 FILLED = 0.9  # of a column that a global token's must have
 
 
 def patterns(table: Table) -> Iterator[str]:
     """Yield texts of masks without b and h that might explain a table, each with the parameters that fit best."""
+    along = _diagonals(table)
     yield "full"
-    yield from _bounded(table)
-    yield from _windows(table)
+    yield from _bounded(table, along)
+    yield from _windows(table, along)
     columns, future = _columns(table)
     yield f"prefix({_best(columns)})"
     yield f"causal | prefix({_best(future)})"
@@ -42,13 +43,28 @@ def padding(tables: Table, real: Table) -> Iterator[str]:
     """
     if len(tables) > MOST_LENGTHS:
         return
-    columns = [_weighed((table & real).sum(0), real.sum(0)) for table in tables]
+    cells = _counted(real)
+    columns = [_weighed(_counted(table & real), cells) for table in tables]
     yield f"padding({_listed(_longest(sums) for sums in columns)})"
     yield f"left_padding({_listed(_longest(sums[::-1]) for sums in columns)})"
 
 
 def _weighed(allowed: Sums, of: Sums | int) -> Sums:
     return 2 * allowed.astype(np.int64) - of
+
+
+def _counted(table: Table) -> Sums:
+    """Return how many cells of each column are allowed."""
+    counts = np.zeros(table.shape[1], dtype=np.int64)
+    for start in range(0, len(table), ROWS):
+        counts += _down(table[start : start + ROWS])
+    return counts
+
+
+def _down(block: Table) -> npt.NDArray[np.uint8]:
+    """Return how many cells of each column are allowed, of at most 255 rows."""
+    counts: npt.NDArray[np.uint8] = block.view(np.uint8).sum(0, dtype=np.uint8)
+    return counts
 
 
 def _best(sums: Sums) -> int:
@@ -77,31 +93,31 @@ def _diagonals(table: Table) -> Sums:
         block = table[start : start + ROWS][::-1]
         rows = len(block)
         # Rows laid one after another with one cell less than their width slide by one: diagonals become columns.
-        slid = np.zeros((rows, keys + rows), dtype=np.uint8)
+        slid = np.zeros((rows, keys + rows), dtype=np.bool_)
         slid[:, :keys] = block
         sheared = slid.reshape(-1)[: rows * (keys + rows - 1)].reshape(rows, keys + rows - 1)
         first = queries - start - rows
-        counts[first : first + keys + rows - 1] += sheared.sum(0, dtype=np.int64)
+        counts[first : first + keys + rows - 1] += _down(sheared)
     place = np.arange(len(counts))
     cells = np.minimum.reduce([place + 1, place[::-1] + 1, np.full_like(place, min(queries, keys))])
     return _weighed(counts, cells)
 
 
-def _bounded(table: Table) -> Iterator[str]:
+def _bounded(table: Table, along: Sums) -> Iterator[str]:
     """Yield masks k - q <= some bound; a bound of -1 hides each query from itself."""
     queries, keys = table.shape
     yield "causal"
     if queries != keys:
         yield "causal_bottom_right"
-    bound = _best(_diagonals(table)) - queries
+    bound = _best(along) - queries
     if bound == -1:
         yield "q > k"
     elif bound:
         yield f"k <= q {'+' if bound > 0 else '-'} {abs(bound)}"
 
 
-def _windows(table: Table) -> Iterator[str]:
-    around, past = _by_distance(table)
+def _windows(table: Table, along: Sums) -> Iterator[str]:
+    around, past = _by_distance(table, along)
     for sums, causal in ((around, ""), (past, "causal & ")):
         yield f"{causal}window({_best(sums) - 1})"
         seen = np.flatnonzero(sums[1:] > 0) + 1
@@ -112,10 +128,9 @@ def _windows(table: Table) -> Iterator[str]:
             yield f"{causal}dilated({_best(sums[::step]) - 1}, {step})"
 
 
-def _by_distance(table: Table) -> tuple[Sums, Sums]:
+def _by_distance(table: Table, along: Sums) -> tuple[Sums, Sums]:
     """Return the sums of the cells at each distance |q - k|, and of those at q - k >= 0 alone."""
     queries, keys = table.shape
-    along = _diagonals(table)
     past = along[:queries][::-1]
     around = np.zeros(max(table.shape), dtype=np.int64)
     around[:queries] += past
@@ -129,24 +144,29 @@ def _by_distance(table: Table) -> tuple[Sums, Sums]:
 def _columns(table: Table) -> tuple[Sums, Sums]:
     """Return the sum of each column, and that of its part above the diagonal, k > q."""
     queries, keys = table.shape
-    above = np.minimum(np.arange(keys), queries)
-    return _weighed(table.sum(0), queries), _weighed(np.triu(table, 1).sum(0), above)
+    future = np.zeros(keys, dtype=np.int64)
+    for start in range(0, queries, ROWS):
+        block = table[start : start + ROWS]
+        end = start + len(block)
+        future[start:end] += _down(np.triu(block[:, start:end], 1))
+        future[end:] += _down(block[:, end:])
+    return _weighed(_counted(table), queries), _weighed(future, np.minimum(np.arange(keys), queries))
 
 
 def _with_global_tokens(table: Table, columns: Sums, future: Sums) -> Iterator[str]:
     queries, keys = table.shape
     both = min(queries, keys)
-    rows = _weighed(table.sum(1), keys)
+    rows = _weighed(np.count_nonzero(table, axis=1), keys)
     crosses = (columns[:both] / queries + rows[:both] / keys) / 2
     if count := _leading(crosses):
         yield f"global_tokens({count})"
         if count < both:
-            around, _ = _by_distance(table[count:, count:])
+            around, _ = _by_distance(table[count:, count:], _diagonals(table[count:, count:]))
             yield f"window({_best(around) - 1}) | global_tokens({count})"
     below = queries - np.arange(both)
     count = _leading((columns - future)[:both] / below)
     if 0 < count < both:
-        _, past = _by_distance(table[count:, count:])
+        _, past = _by_distance(table[count:, count:], _diagonals(table[count:, count:]))
         yield f"causal & (window({_best(past) - 1}) | prefix({count}))"
 
 

@@ -19,7 +19,8 @@ from mha_viz.masks.encode import allowed_as_given
 from mha_viz.masks.source import MAX_CHARS
 from mha_viz.masks.text import mask as parse_mask
 
-CELLS_AT_ONCE = 2**15  # small enough to stay in the cache, and for torch to work on them with one thread
+# They stay in the cache; from 2**15 on torch would share the work among threads, which wait for each other.
+CELLS_AT_ONCE = 2**15 - 1
 SAMPLED_CELLS = 2**19  # looked at before the best are compared with the whole mask
 PENALTY = -1000  # a score bias is hardly ever this low, and a mask hardly ever higher
 
@@ -127,22 +128,25 @@ def _tensor(mask: Tensor | np.ndarray[Any, Any]) -> Tensor:
 def _readings(mask: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Yield each convention that a mask may be in, with what it then allows."""
     if mask.dtype == torch.bool or _is_zero_or_one(mask):
-        said = mask != 0
+        said = mask if mask.dtype == torch.bool else mask != 0
         yield "mha", allowed_as_given(said, "mha")
         yield "sdpa", allowed_as_given(said, "sdpa")
     else:
-        yield "float", _allowed_by_added(mask.nan_to_num(0, posinf=torch.inf, neginf=-torch.inf))
+        yield "float", _allowed_by_added(mask)
 
 
 def _is_zero_or_one(mask: Tensor) -> bool:
     if not mask.is_floating_point():
         return bool(mask.min() >= 0)  # 255 for True, as in a picture, too
+    low, high = (float(end) for end in torch.aminmax(mask))
     # Zeros alone are the float mask that hides nothing.
-    return bool((mask != 0).any() and ((mask == 0) | (mask == 1)).all())
+    return low in (0, 1) and high == 1 and bool(((mask == 0) | (mask == 1)).all())
 
 
 def _allowed_by_added(mask: Tensor) -> Tensor:
     low, high = (float(end) for end in torch.aminmax(mask))
+    if math.isnan(low):
+        return _allowed_by_added(mask.nan_to_num(0, posinf=torch.inf, neginf=-torch.inf))
     if low == -torch.inf:
         return allowed_as_given(mask if mask.is_floating_point() else mask.float())
     if low <= PENALTY:

@@ -18,7 +18,8 @@ EVERY = [pytest.param(mistake, id=mistake.name) for mistake in MISTAKES.values()
 
 
 def case_of(mistake: Mistake) -> Case:
-    return mistake.build(SIZES, mask(mistake.intent))
+    sizes = SIZES._replace(queries=3) if mistake.rule == "causal-alignment" else SIZES
+    return mistake.build(sizes, mask(mistake.intent))
 
 
 def weights(case: Case) -> Tensor:
@@ -26,9 +27,10 @@ def weights(case: Case) -> Tensor:
     torch.manual_seed(0)
     x = torch.randn(N, L, E)
     if case.api == "sdpa":
-        query = torch.randn(N, H, L, 8)
+        key = torch.randn(N, H, S, 8)
         one_hot = torch.eye(S).expand(N, H, S, S)
-        return F.scaled_dot_product_attention(query, query, one_hot, case.attn_mask, is_causal=case.is_causal)
+        query = key[:, :, : case.query_len]
+        return F.scaled_dot_product_attention(query, key, one_hot, case.attn_mask, is_causal=case.is_causal)
     module = nn.MultiheadAttention(E, H, batch_first=True)
     call = {"attn_mask": case.attn_mask, "key_padding_mask": case.key_padding_mask, "is_causal": case.is_causal}
     return module(x, x, x, **call, average_attn_weights=False)[1].detach()
@@ -37,7 +39,8 @@ def weights(case: Case) -> Tensor:
 def correct(case: Case) -> tuple[Tensor, Tensor]:
     """The weights that were meant, and which rows have a key at all."""
     assert case.intent is not None
-    allowed = case.intent.allowed(L, S, batch_size=N, num_heads=H).expand(N, H, L, S)
+    assert case.query_len is not None
+    allowed = case.intent.allowed(case.query_len, S, batch_size=N, num_heads=H).expand(N, H, -1, S)
     if case.api == "sdpa":
         return weights(case.but(attn_mask=allowed, is_causal=False)), allowed.any(dim=-1)
     right = case.but(attn_mask=~allowed.flatten(0, 1), key_padding_mask=None, is_causal=False)

@@ -143,6 +143,13 @@ def test_a_mask_repeated_for_heads_is_recognised_by_items() -> None:
 
 
 @pytest.mark.parametrize("text", STRUCTURES)
+def test_more_rows_than_are_summed_at_a_time_make_no_difference(text: str) -> None:
+    for L, S in ((600, 600), (300, 600), (600, 300)):
+        allowed = mask(text).allowed(L, S)
+        assert_first(~allowed, allowed[None, None], "mha")
+
+
+@pytest.mark.parametrize("text", STRUCTURES)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_few_wrong_cells_do_not_hide_the_pattern(text: str, seed: int) -> None:
     L = 48

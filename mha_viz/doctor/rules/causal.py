@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mha_viz.doctor import wording
+from mha_viz.doctor import reading, wording
 from mha_viz.doctor.case import Case
 from mha_viz.doctor.findings import Severity
 from mha_viz.doctor.registry import Fix, Symptom, rule
@@ -49,7 +49,7 @@ def causal_hint_alone(case: Case) -> Iterator[Symptom]:
 def _is_causal(allowed: Tensor) -> bool:
     """Say whether a mask is exactly causal, aligned top left."""
     queries, keys = allowed.shape[-2:]
-    return bool((allowed == torch.ones(queries, keys, dtype=torch.bool).tril()).all())
+    return reading.same(allowed, torch.ones(1, 1, queries, keys, dtype=torch.bool).tril())
 
 
 def _without_hint(case: Case) -> Fix:
@@ -78,7 +78,7 @@ def causal_hint_against_mask(case: Case) -> Iterator[Symptom]:
         return
     if _is_causal(allowed):
         return
-    other = allowed != torch.ones(allowed.shape[-2:], dtype=torch.bool).tril()
+    other = allowed ^ torch.ones(allowed.shape[-2:], dtype=torch.bool).tril()
     yield Symptom(
         "is_causal=True, but attn_mask is not the causal mask: which of the two counts depends on the call.",
         f"{int(other.count_nonzero())} cells differ from the causal mask: {wording.cells(other)}",
@@ -159,10 +159,12 @@ def causal_alignment(case: Case) -> Iterator[Symptom]:
         return
     hint = case.is_causal and case.attn_mask is None and case.api == "sdpa"
     explicit = case.attn_mask is not None and case.attn_allowed is not None and _is_causal(case.attn_allowed)
+    if not (hint or explicit):
+        return
     wanted = case.intended_attn
-    corner = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
-    told = wanted is not None and bool((wanted == corner).all())
-    if not (hint or explicit) or (wanted is not None and not told):
+    corner = torch.ones(1, 1, queries, keys, dtype=torch.bool).tril(keys - queries)
+    told = wanted is not None and reading.same(wanted, corner)
+    if wanted is not None and not told:
         return
     severity: Severity = "error" if told else "warning" if hint else "note"
     yield Symptom(

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mha_viz.doctor import reading, wording
+from mha_viz.doctor import wording
 from mha_viz.doctor.case import Case
+from mha_viz.doctor.reading import fit, same, some
 from mha_viz.doctor.registry import Fix, Symptom, rule
 from mha_viz.doctor.rules.fixes import every
 from mha_viz.masks import mask
@@ -67,21 +68,27 @@ def _difference(allowed: Tensor | None, wanted: Tensor | None) -> Tensor | None:
 
     Rows for which nothing is asked are left out: whatever they see, their output is to be ignored.
     """
-    if allowed is None or wanted is None or not reading.fit(allowed.shape, wanted.shape):
+    if allowed is None or wanted is None or not fit(allowed.shape, wanted.shape) or same(allowed, wanted):
         return None
-    other = (allowed != wanted) & wanted.any(dim=-1, keepdim=True)
-    return other if other.any() else None
+    other = allowed ^ wanted
+    other &= some(wanted, -1)[..., None]
+    return other if some(other) else None
 
 
 def _merged_as_intended(case: Case) -> bool:
     """Say whether both masks together are what was asked for, whichever of them hides what."""
     attn, padding = case.attn_allowed, case.padding_allowed
-    if attn is None or padding is None or case.intents[1] is None:
+    for_attn, for_keys = case.intended_attn, case.intended_padding
+    if attn is None or padding is None or for_keys is None or (for_attn is None and case.intents[0] is not None):
         return False
-    wanted = reading.intended(case, case.intent)
-    return wanted is not None and all(
-        bool(((attn[min(n, len(attn) - 1)] & keys) == wanted[n]).all()) for n, keys in enumerate(padding)
+    return all(
+        same(_item(attn, n) & keys, for_keys[n] if for_attn is None else _item(for_attn, n) & for_keys[n])
+        for n, keys in enumerate(padding)
     )
+
+
+def _item(masks: Tensor, n: int) -> Tensor:
+    return masks[min(n, len(masks) - 1)]
 
 
 @rule(
@@ -110,16 +117,17 @@ def _merged_as_intended(case: Case) -> bool:
 )
 def differs_from_intent(case: Case) -> Iterator[Symptom]:
     """Compare both masks with the intent."""
-    if _merged_as_intended(case) or (case.is_causal and case.api == "sdpa"):
+    if case.is_causal and case.api == "sdpa":
         return
     pairs = (
         ("attn_mask", case.attn_allowed, case.intended_attn, case.intents[0]),
         ("key_padding_mask", case.padding_allowed, case.intended_padding, case.intents[1]),
     )
-    for name, allowed, wanted, intent in pairs:
-        other = _difference(allowed, wanted)
-        if other is None or allowed is None:
-            continue
+    differing = [(*pair, other) for pair in pairs if (other := _difference(pair[1], pair[2])) is not None]
+    if not differing or _merged_as_intended(case):
+        return
+    for name, allowed, _, intent, other in differing:
+        assert allowed is not None
         open_, total = int((other & allowed).count_nonzero()), int(other.count_nonzero())
         given = "The call without attn_mask" if name == "attn_mask" and case.attn_mask is None else name
         yield Symptom(

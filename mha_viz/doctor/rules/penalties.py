@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mha_viz.doctor import wording
 from mha_viz.doctor.case import Case
 from mha_viz.doctor.findings import Severity
+from mha_viz.doctor.reading import some
 from mha_viz.doctor.registry import Fix, Symptom, rule
 from mha_viz.doctor.rules.fixes import Name, every, given, opened, with_infinity
 from mha_viz.masks.encode import allowed_as_given
@@ -29,10 +31,10 @@ def _infinite(case: Case) -> Fix:
 def _share(case: Case, name: Name, penalty: float) -> tuple[float, int]:
     """Return the largest share of a row that hidden keys get where all scores are equal, and the row (its query)."""
     allowed = case.attn_allowed if name == "attn_mask" else case.padding_allowed
-    if allowed is None:
+    if allowed is None or penalty <= VANISHES:
         return 0.0, 0
-    seen = allowed.sum(dim=-1)
-    leaked = (allowed.shape[-1] - seen) * (math.exp(penalty) if penalty > VANISHES else 0.0)
+    seen = torch.from_numpy(np.count_nonzero(allowed.numpy(), axis=-1))  # torch would make 64 bits of each cell
+    leaked = (allowed.shape[-1] - seen) * math.exp(penalty)
     shares = torch.where(seen > 0, leaked / (seen + leaked), 0.0)
     at = int(shares.argmax())
     return float(shares.flatten()[at]), at % shares.shape[-1]
@@ -89,13 +91,13 @@ def finite_penalty(case: Case) -> Iterator[Symptom]:
 def _uniform(case: Case) -> Tensor | None:
     """Return the rows of `empty_rows` that some key is left for, because a finite number hides it."""
     attn, padding, empty = case.attn_allowed, case.padding_allowed, case.empty_rows
-    if attn is None or empty is None or not empty.any() or not _penalties(case):
+    if attn is None or not _penalties(case) or empty is None or not empty.any():
         return None
     if case.attn_values and case.attn_values.nans + case.attn_values.plus_infinities:
         return None
     finite = _strict(case.attn_mask, attn, case)
     if padding is None:
-        return empty & finite.any(dim=-1)
+        return empty & some(finite, -1)
     keys = _strict(case.key_padding_mask, padding, case)
     left = []
     for n, real in enumerate(padding):
@@ -106,7 +108,7 @@ def _uniform(case: Case) -> Tensor | None:
         cells = finite[own] & keys[n]
         if _overflows(case):
             cells &= attn[own] | real
-        left.append(cells.any(dim=-1))
+        left.append(some(cells, -1))
     return empty & torch.stack(left)
 
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mha_viz.doctor import reading, wording
+from mha_viz.doctor import wording
 from mha_viz.doctor.case import Case
+from mha_viz.doctor.findings import Severity
+from mha_viz.doctor.reading import same, some
 from mha_viz.doctor.registry import Fix, Symptom, rule
 from mha_viz.doctor.rules.fixes import turned
 from mha_viz.masks import mask
@@ -18,16 +20,23 @@ MEANS: dict[str, str] = {
     "mha": "in nn.MultiheadAttention True means 'do not look', the opposite of F.scaled_dot_product_attention",
     "sdpa": "in F.scaled_dot_product_attention True means 'may look', the opposite of nn.MultiheadAttention",
 }
+OTHER = {"mha": "F.scaled_dot_product_attention", "sdpa": "nn.MultiheadAttention"}
+GUESS: Severity = "warning"
 RESULT = {"mha": "NaN weights", "sdpa": "an output of zeros"}
-
-
-def _same(left: Tensor, right: Tensor) -> bool:
-    return reading.fit(left.shape, right.shape) and bool((left == right).all())
 
 
 def _sees_only_the_future(allowed: Tensor) -> bool:
     square = allowed.shape[-2] == allowed.shape[-1] > 1
-    return square and bool(allowed.any()) and not allowed.tril().any()
+    return square and _sees_others_only(allowed) and not some(allowed.tril()) and bool(some(allowed))
+
+
+def _sees_only_the_past(allowed: Tensor) -> bool:
+    return _sees_others_only(allowed) and not some(allowed.triu()) and bool(some(allowed))
+
+
+def _sees_others_only(allowed: Tensor) -> bool:
+    """Say whether the diagonal is hidden: quickly told, and false of almost every mask."""
+    return not allowed.diagonal(dim1=-2, dim2=-1).any()
 
 
 def _nothing(empty: Tensor, case: Case) -> str:
@@ -46,7 +55,8 @@ def _turn_attn(case: Case) -> Fix:
     "The mask hides what should be seen",
     why="A bool mask means opposite things in two functions of torch: True hides a key in nn.MultiheadAttention and "
     "shows it in F.scaled_dot_product_attention. Both accept either mask, and the picture still looks like attention. "
-    "An inverted causal mask shows each query only its future; the last query sees nothing.",
+    "An inverted causal mask shows each query only its future; the last query sees nothing. Where no intent is given, "
+    "a mask that is no known pattern, but exactly one when turned round, is a warning.",
     pitfall="P1",
     issues=(170400, 170415, 170404, 120668, 114083),
     good=lambda: Case(attn_mask=torch.ones(4, 4, dtype=torch.bool).triu(1), intent=mask("causal")),
@@ -55,23 +65,37 @@ def _turn_attn(case: Case) -> Fix:
     explained_by=("integer-mask",),
 )
 def inverted_mask(case: Case) -> Iterator[Symptom]:
-    """Find a mask that is the complement of the intent, or that shows the future alone."""
+    """Find the complement of the intent; without an intent what shows the future alone, or a pattern's complement."""
     allowed, wanted = case.attn_allowed, case.intended_attn
     if case.attn_mask is None or allowed is None:
         return
-    told = wanted is not None and _same(allowed, ~wanted)
-    if not told and (wanted is not None or not _sees_only_the_future(allowed)):
+    message, against, severity = f"The mask is inverted: {MEANS[case.api]}.", "", None
+    if wanted is not None:
+        against = f"'{case.intents[0]}'" if same(allowed, ~wanted) else ""
+    elif _sees_only_the_future(allowed):
+        against = "a causal mask"
+    elif case.looks_inverted:
+        message, against, severity = _guessed(case, case.looks_inverted), f"'{case.looks_inverted}'", GUESS
+    if not against:
         return
-    against = f"'{case.intents[0]}'" if told else "a causal mask"
-    empty = ~allowed.any(dim=-1)
+    empty = ~some(allowed, -1)
     evidence = f"every cell is the opposite of {against}; first seen: {wording.cells(allowed)}"
     if empty.any():
         evidence += _nothing(empty, case)
-    yield Symptom(
-        f"The mask is inverted: {MEANS[case.api]}.",
-        evidence,
-        wording.positions(allowed),
-    )
+    yield Symptom(message, evidence, wording.positions(allowed), severity)
+
+
+def _guessed(case: Case, pattern: str) -> str:
+    assert case.attn_mask is not None
+    if case.attn_mask.is_floating_point():
+        return f"This looks like {pattern} turned round: in a float mask 0 means 'may look' and -inf 'do not look'."
+    return f"This looks like {pattern} in the convention of {OTHER[case.api]}: {MEANS[case.api].split(',')[0]}."
+
+
+def _without_diagonal(allowed: Tensor) -> Tensor:
+    others = allowed.clone()
+    others.diagonal(dim1=-2, dim2=-1).fill_(False)
+    return others
 
 
 def _with_diagonal(case: Case) -> Fix:
@@ -104,13 +128,12 @@ def diagonal_masked(case: Case) -> Iterator[Symptom]:
     if case.attn_mask is None or allowed is None or not allowed.shape[-2] == allowed.shape[-1] > 1:
         return
     if wanted is None:
-        off = bool(allowed.any()) and not allowed.triu().any()
+        off = _sees_only_the_past(allowed)
     else:
-        own = torch.eye(allowed.shape[-1], dtype=torch.bool)
-        lacking = wanted.diagonal(dim1=-2, dim2=-1).any()
-        off = bool(lacking) and _same(allowed, wanted & ~own)
+        lacking = not _sees_others_only(wanted)
+        off = lacking and _sees_others_only(allowed) and same(allowed, _without_diagonal(wanted))
     if off:
-        empty = ~allowed.any(dim=-1)
+        empty = ~some(allowed, -1)
         nothing = _nothing(empty, case) if empty.any() else ""
         length = allowed.shape[-1]
         yield Symptom(
@@ -146,7 +169,7 @@ def inverted_padding(case: Case) -> Iterator[Symptom]:
         return
     wanted, keys = case.intended_padding, allowed[:, 0, 0]
     if wanted is not None:
-        if not _same(allowed, ~wanted):
+        if not same(allowed, ~wanted):
             return
         evidence = f"every cell is the opposite of '{case.intents[1]}'"
     else:
@@ -207,5 +230,5 @@ def _reads_better_turned(case: Case) -> bool:
     wanted, rows = case.intended_padding, allowed_as_given(case.key_padding_mask)
     if wanted is not None and case.padding_allowed is not None:
         own, turned_round = case.padding_allowed[:, 0, 0], case.padding_allowed[:, 0, 0].T
-        return not _same(own, wanted[:, 0, 0]) and _same(turned_round, wanted[:, 0, 0])
+        return not same(own, wanted[:, 0, 0]) and same(turned_round, wanted[:, 0, 0])
     return not _contiguous(rows) and _contiguous(rows.T)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mha_viz.doctor import wording
 from mha_viz.doctor.case import Case
+from mha_viz.doctor.reading import some
 from mha_viz.doctor.registry import Symptom, rule
 from mha_viz.doctor.rules.fixes import opened, unpadded
 from mha_viz.masks import mask
@@ -72,9 +73,9 @@ def _left_padded(case: Case) -> Tensor | None:
         return None
     if case.padding_allowed is not None:
         hidden = ~case.padding_allowed.expand(-1, attn.shape[1], -1, -1)[:, :, 0]  # [N, H, S]
-        own = ~attn.any(dim=-1)
+        own = ~some(attn, -1)
     else:
-        hidden = ~attn.any(dim=-2)
+        hidden = ~some(attn, -2)
         own = torch.zeros_like(empty)
     start = hidden.to(torch.int8).cumprod(dim=-1).bool()  # [N, 1 or H, S]: before the first real key
     rows = empty & start & ~own & ~hidden.all(dim=-1, keepdim=True)
