@@ -199,7 +199,9 @@ def _given_case(s: Scenario, given: Given) -> Case:
     if given.mistake != CORRECT and not given.file:
         size = sizes(s)
         of = Sizes(size.batch_size, s.num_heads, size.query_len, size.key_len)
-        return MISTAKES[given.mistake].build(of, intent(s))
+        made = MISTAKES[given.mistake].build(of, intent(s))
+        shape = made.query_shape
+        return made if shape is None else made.but(query_shape=(*shape[:-1], s.embed_dim))
     correct = _correct(s, given.api)
     return correct.but(**_brought(given)) if given.file else correct
 

@@ -125,3 +125,12 @@ def test_reach_sees_through_the_causal_hint_alone() -> None:
 def test_a_rule_that_is_not_there_cannot_have_been_fixed() -> None:
     with pytest.raises(mv.ScenarioError, match=r"^fixed must name rules of the doctor, not 'nonsense'\.$"):
         Given(fixed="nonsense")
+
+
+def test_the_query_that_is_read_wrongly_has_the_settings_size() -> None:
+    s = Scenario(source="normal", embed_dim=256, query_len=50, batch_size=2, mask="full", padding="none")
+    (found,) = examine(given.case(s, Given(mistake="batch-first"))).of("batch-first")
+    assert (
+        found.evidence
+        == "query has shape (2, 50, 256), which it takes for 50 batch items of 2 queries; N = 2 and L = 50 was meant"
+    )

@@ -18,7 +18,7 @@ from mha_viz.figures.heads import Panel, spec_of
 SAME, LOST, LEAK = range(3)
 LOST_COLOUR = "rgb(240,180,41)"
 BEFORE, GIVEN, INTENDED, DIFFERENCE = "before the fix", "as given", "as intended", "difference"
-REFUSED = "as written, refused by torch"
+WRITTEN, REFUSED = "as written", "as written, refused by torch"
 _COLOURS = [(0.0, ALLOWED_COLOUR), (0.5, LOST_COLOUR), (1.0, WARNING_COLOUR)]
 
 Bools = NDArray[np.bool_]
@@ -60,19 +60,20 @@ def comparison(given: Run, intended: Run, *, before: Run | None = None, item: in
     return spec_of(given, 0, item, [*panels, _panel(DIFFERENCE, kinds, _weights(given.layers[0], item, head), codes)])
 
 
-def refused(meant: Bools, intended: Run, *, item: int = 0, head: int = 0) -> Spec:
-    """Return two heatmaps [L, S] where torch refuses the mask given: what it was meant to allow, and the intent.
+def written(meant: Bools, intended: Run, *, refused: bool, item: int = 0, head: int = 0) -> Spec:
+    """Return two heatmaps [L, S] where no weights of that shape came out: what the mask was meant to allow, and should.
 
     Args:
         meant: bool [L, S], True where a query may attend by the mask given.
         intended: The run under the masks as intended.
+        refused: Whether torch refused the call; else it took the input for one of another shape.
         item: Batch item, below N.
         head: Head, below H.
     """
     codes = np.where(meant, PLAIN, MASKED).astype(np.uint8)
     kinds = np.full(meant.shape, SAME, dtype=np.float32)
-    written = _panel(REFUSED, kinds, kinds, codes)
-    return spec_of(intended, 0, item, [written, _of_mask(INTENDED, intended.layers[0], item, head)])
+    given = _panel(REFUSED if refused else WRITTEN, kinds, kinds, codes)
+    return spec_of(intended, 0, item, [given, _of_mask(INTENDED, intended.layers[0], item, head)])
 
 
 def difference(given: Run, intended: Run, *, item: int = 0, head: int = 0) -> Difference:

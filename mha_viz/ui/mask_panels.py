@@ -98,12 +98,14 @@ def picture(s: Scenario, given: Given, found: Checked, run: Run | None, intended
     at = {"item": view.item, "head": view.head}
     if run is None:
         meant = mask_results.written_cells(s, found.case, view.item, view.head)
-        spec, lines = masks.refused(meant.numpy(), intended, **at), [found.refusal] if found.refusal else []
+        spec = masks.written(meant.numpy(), intended, refused=bool(found.refusal), **at)
+        lines = [found.refusal] if found.refusal else []
     else:
         difference = masks.difference(run, intended, **at)
         before = mask_results.checked(s, given.before) if given.before is not None else None
         earlier = None if before is None else _comparable(before, intended)
-        spec, lines = masks.comparison(run, intended, before=earlier, **at), mask_words.legend(difference)
+        padded = run.layers[0].key_padding_mask is not None
+        spec, lines = masks.comparison(run, intended, before=earlier, **at), mask_words.legend(difference, padded)
     titles = [panel["title"] for panel in spec["layout"]["meta"]["panels"]]
     whole = spec["layout"]["meta"]["pool"] == 1
     plot.heatmaps(

@@ -63,9 +63,11 @@ def counts(difference: Difference) -> str:
     return ", ".join(said) or f"all {difference.cells} cells as intended"
 
 
-def legend(difference: Difference) -> list[str]:
-    """Explain the colours of the comparison."""
+def legend(difference: Difference, padded: bool) -> list[str]:
+    """Explain the colours of the comparison; `padded` where a key_padding_mask hides cells too."""
     lines = ["Green: the query may look at the key. Grey and hatched: hidden."]
+    if padded:
+        lines[0] = lines[0][:-1] + ", \\ by key_padding_mask, / by attn_mask, × by both."
     if difference.leaks:
         lines[0] += f" Orange with a ring: open, but should be hidden ({difference.leaks} cells)."
     if difference.lost:

@@ -107,9 +107,12 @@ def test_rows_without_a_key_are_nan_in_the_judged_run() -> None:
     assert (codes[:5] != grammar.NAN).all()
 
 
-def test_a_mask_that_torch_refuses_is_shown_as_it_was_meant_beside_the_intent() -> None:
+@pytest.mark.parametrize(("refused", "title"), [(True, masks.REFUSED), (False, masks.WRITTEN)])
+def test_a_mask_without_weights_of_its_shape_is_shown_as_it_was_meant_beside_the_intent(
+    refused: bool, title: str
+) -> None:
     meant = np.tri(6, dtype=bool)
-    found = panels(masks.refused(meant, mv.run(S)))
-    assert list(found) == [masks.REFUSED, masks.INTENDED]
-    np.testing.assert_array_equal(found[masks.REFUSED][1] == grammar.MASKED, ~meant)
+    found = panels(masks.written(meant, mv.run(S), refused=refused))
+    assert list(found) == [title, masks.INTENDED]
+    np.testing.assert_array_equal(found[title][1] == grammar.MASKED, ~meant)
     np.testing.assert_array_equal(found[masks.INTENDED][1] == grammar.MASKED, ~WANTED.numpy())

@@ -10,8 +10,9 @@ import pytest
 import mha_viz as mv
 from mha_viz import gallery
 from mha_viz.attention import cell
+from mha_viz.figures.masks import Difference
 from mha_viz.scenario import Scenario
-from mha_viz.ui import words
+from mha_viz.ui import mask_words, words
 
 
 def test_the_headline_gives_the_real_shapes() -> None:
@@ -74,3 +75,21 @@ def test_shading_follows_the_weights_and_marks_nan() -> None:
     made = words.shaded(["a", "b", "c"], [0.5, 0.25, math.nan])
     assert re.findall(r"33,144,141,([\d.]+)", made) == ["0.900", "0.450"]
     assert made.count("dashed") == 1
+
+
+@pytest.mark.parametrize(
+    ("padded", "leaks", "lost", "said"),
+    [
+        (False, 0, 0, "Green: the query may look at the key. Grey and hatched: hidden."),
+        (
+            True,
+            3,
+            2,
+            "Green: the query may look at the key. Grey and hatched: hidden, \\ by key_padding_mask, / by attn_mask, × "
+            "by both. Orange with a ring: open, but should be hidden (3 cells). Yellow: hidden, but should be open "
+            "(2 cells).",
+        ),
+    ],
+)
+def test_the_legend_names_what_is_drawn(padded: bool, leaks: int, lost: int, said: str) -> None:
+    assert mask_words.legend(Difference(25, leaks, lost), padded) == [said]
