@@ -22,9 +22,9 @@ def _wrong(name: str, mistake: str, shows: str, group: str = GROUP, **settings: 
     return Example(name, group, shows, Scenario(**chosen), given=given, rule=of.rule, item=items - 1)
 
 
-def _right(name: str, rule: str, shows: str, **settings: Any) -> Example:
+def _right(name: str, rule: str, shows: str, group: str = GROUP, **settings: Any) -> Example:
     """Return an example of a pitfall that no mask is to blame for: the mask is written as it should be."""
-    return Example(name, GROUP, shows, Scenario(**settings), given=Given(mistake=CORRECT), rule=rule)
+    return Example(name, group, shows, Scenario(**settings), given=Given(mistake=CORRECT), rule=rule)
 
 
 PITFALLS = (
@@ -141,6 +141,17 @@ PITFALLS = (
         num_heads=4,
         query_len=20,
         batch_size=1,
+    ),
+    _right(
+        "Tutorial 000: the first head",
+        "averaged-weights",
+        "attn[0, :3, :3] fails: the call averaged the heads away.",
+        BROKEN,
+        source="normal",
+        query_len=5,
+        num_heads=2,
+        mask="full",
+        average_attn_weights=True,
     ),
     _wrong(
         "Tutorial 002: attention mask",

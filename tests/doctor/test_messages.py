@@ -117,6 +117,10 @@ SAID = {
         "The heads have different masks, and averaged weights show none of them as it is.",
         "in batch item 0, head 1 differs from head 0, first in query 0",
     ),
+    "averaged-weights": (
+        "The call returns the average over its 2 heads, and the weights of no single head.",
+        "average_attn_weights is True, as it is by default: the weights are (N, L, S), not (N, H, L, S)",
+    ),
     "causal-hint-alone": (
         "is_causal=True masks nothing by itself: nn.MultiheadAttention needs the causal attn_mask as well.",
         "is_causal is True and attn_mask is None: an error in training, no mask at all in eval under no_grad",

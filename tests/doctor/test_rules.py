@@ -10,7 +10,7 @@ from mha_viz.errors import MaskError
 
 EVERY = [pytest.param(rule, id=rule.id) for rule in RULES.values()]
 REPAIRED = [pytest.param(rule, id=rule.id) for rule in RULES.values() if rule.repair]
-CALL = ("attn_mask", "key_padding_mask", "is_causal", "batch_first", "training")
+CALL = ("attn_mask", "key_padding_mask", "is_causal", "batch_first", "training", "average_attn_weights")
 
 
 def equal(left: object, right: object) -> bool:

@@ -72,6 +72,11 @@ def _is_padding(items: Tensor) -> bool:
     return all(bool((item == (union & item.any(dim=-2, keepdim=True))).all()) for item in items)
 
 
+def _each_head(case: Case) -> Fix:
+    code = "average_attn_weights = False  # module(query, key, value, average_attn_weights=False)"
+    return Fix(code, lambda c: c.but(average_attn_weights=False))
+
+
 @rule(
     "averaged-heads",
     "note",
@@ -86,7 +91,7 @@ def _is_padding(items: Tensor) -> bool:
         average_attn_weights=False,
     ),
     bad=lambda: Case(attn_mask=torch.stack([torch.ones(3, 3).triu(1), torch.zeros(3, 3)]).bool(), num_heads=2),
-    advice="average_attn_weights = False  # module(query, key, value, average_attn_weights=False)",
+    remedy=_each_head,
     explained_by=("repeat-order",),
 )
 def averaged_heads(case: Case) -> Iterator[Symptom]:
@@ -104,3 +109,27 @@ def averaged_heads(case: Case) -> Iterator[Symptom]:
                 tuple((item, head, None, None) for head in differing),
             )
             return
+
+
+@rule(
+    "averaged-weights",
+    "note",
+    "The weights are the average over the heads",
+    why="average_attn_weights is True unless you say otherwise. The call then returns (N, L, S), so that weights[0] is "
+    "the first batch item, and after squeeze(0) the first query; code that takes it for the first head shows something "
+    "else or fails with an IndexError.",
+    pitfall="P14",
+    issues=(34537, 82430),
+    good=lambda: Case(attn_mask=torch.zeros(3, 3).bool(), num_heads=2, average_attn_weights=False),
+    bad=lambda: Case(attn_mask=torch.zeros(3, 3).bool(), num_heads=2, average_attn_weights=True),
+    remedy=_each_head,
+    explained_by=("averaged-heads",),
+)
+def averaged_weights(case: Case) -> Iterator[Symptom]:
+    """Find weights that are averaged over several heads, where the call says so."""
+    heads = case.sizes.heads
+    if case.api == "mha" and case.average_attn_weights and heads is not None and heads > 1:
+        yield Symptom(
+            f"The call returns the average over its {heads} heads, and the weights of no single head.",
+            "average_attn_weights is True, as it is by default: the weights are (N, L, S), not (N, H, L, S)",
+        )
