@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mha_viz import settings
+from mha_viz.doctor import RULES
 from mha_viz.given import Given
 from mha_viz.inputs.synthetic import SOURCES
 from mha_viz.masks import PATTERNS
@@ -30,6 +31,9 @@ KEYS = (
     ("Enter or Space", "open the cell: what its weight is made of"),
     ("0, or a double click", "reset the zoom"),
     ("Esc", "clear the cursor"),
+    ("Space, R, C", "on a mask that can be painted: paint the cell, its row, its column"),
+    ("Shift + arrow keys, then Space", "paint a rectangle"),
+    ("Ctrl + Z, Ctrl + Shift + Z", "take back a stroke, do it again"),
 )
 
 
@@ -86,6 +90,12 @@ def _allowed(of: type, name: str, about: settings.Setting) -> str:
     return f"text, at most {about.max_chars:,} characters"
 
 
+def rules() -> str:
+    """Return the table of what the doctor finds: rule, severity, title."""
+    found = [(f"`{rule.id}`", rule.severity, rule.title) for rule in RULES.values()]
+    return table(("rule", "severity", "what it finds"), found)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "Masks": masks,
     "The mask language": language,
@@ -94,4 +104,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "View": lambda: fields(View),
     "Mask given": lambda: fields(Given),
     "Keys": shortcuts,
+    "Rules": rules,
 }
