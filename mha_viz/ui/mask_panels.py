@@ -23,7 +23,8 @@ FIGURE = "masks"
 
 def everything(s: Scenario, given: Given) -> None:
     """Draw all that depends on the mask given and on what was intended."""
-    intended, found = mask_results.intended(s, given), mask_results.checked(s, given)
+    with st.spinner("Running the layer and checking its mask", show_time=True):  # seen only where it takes a while
+        intended, found = mask_results.intended(s, given), mask_results.checked(s, given)
     view = state.view().within(*intended.layers[0].weights.shape)
     run = _comparable(found, intended)
     difference = None if run is None else masks.difference(run, intended, item=view.item, head=view.head)

@@ -39,7 +39,7 @@ def boxes(s: Scenario, given: Given, found: Checked, run: Run | None, view: View
 def _box(name: str, label: str, draw: Callable[[], None]) -> None:
     box = st.expander(label, key=f"group:{name}", on_change="rerun")
     if box.open:
-        with box:
+        with box, st.spinner("Working it out", show_time=True):
             try:
                 draw()
             except MhaVizError as error:
