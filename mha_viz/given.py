@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mha_viz import masks, settings
-from mha_viz.attention import sdpa
+from mha_viz.attention import memory, sdpa
 from mha_viz.attention.layer import arguments, of_one_kind, run_given, shared_module
 from mha_viz.attention.layer import run as run_as_set
 from mha_viz.attention.path_table import PathTable
@@ -19,10 +19,10 @@ from mha_viz.attention.reach_check import Comparison, compare_reach
 from mha_viz.attention.records import Run
 from mha_viz.doctor import MISTAKES, RULES, Case, repaired
 from mha_viz.doctor.reading import Sizes
-from mha_viz.errors import InputError, ScenarioError
+from mha_viz.errors import CapacityError, InputError, ScenarioError
 from mha_viz.inputs import store
 from mha_viz.inputs.assemble import Inputs, build, sizes
-from mha_viz.inputs.raw_mask import RawMask
+from mha_viz.inputs.raw_mask import MAX_ELEMENTS, RawMask
 from mha_viz.inputs.upload import Upload
 from mha_viz.masks import Mask, encode
 from mha_viz.scenario import Scenario
@@ -138,6 +138,7 @@ def case(s: Scenario, given: Given) -> Case:
     """Return the call that is checked: the masks as given, after the fixes.
 
     Raises:
+        CapacityError: The masks or the weights would be too large; nothing was allocated.
         MhaVizError: The file is gone, or the Scenario's inputs cannot be made.
     """
     return fixed_case(s, given)[0]
@@ -145,6 +146,7 @@ def case(s: Scenario, given: Given) -> Case:
 
 def fixed_case(s: Scenario, given: Given) -> tuple[Case, tuple[str, ...]]:
     """Return the call that is checked, and the code of each fix that changed it; errors are those of `case`."""
+    _check_size(s)
     made = _given_case(s, given)
     codes = []
     for rule in given.fixes:
@@ -153,6 +155,18 @@ def fixed_case(s: Scenario, given: Given) -> tuple[Case, tuple[str, ...]]:
             made = repaired(made, rule)
             codes.append(found.fix)
     return made, tuple(codes)
+
+
+def _check_size(s: Scenario) -> None:
+    """Refuse masks and weights that are too large: here they are built whole, several times over."""
+    size = sizes(s)
+    memory.check(s, size)
+    if size.query_len * size.key_len > MAX_ELEMENTS:
+        raise CapacityError(
+            f"A mask that is checked must have at most {MAX_ELEMENTS:,} cells, not {size.query_len:,} x "
+            f"{size.key_len:,}: reduce query_len or key_len.",
+            field="query_len",
+        )
 
 
 def run(s: Scenario, of: Case) -> Run:

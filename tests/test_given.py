@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
 import mha_viz as mv
 from mha_viz import given, settings
-from mha_viz.doctor import examine
+from mha_viz.doctor import MISTAKES, examine
 from mha_viz.given import CORRECT, Given
 from mha_viz.inputs.raw_mask import RawMask
 from mha_viz.masks import PATTERNS, encode
@@ -134,3 +136,22 @@ def test_the_query_that_is_read_wrongly_has_the_settings_size() -> None:
         found.evidence
         == "query has shape (2, 50, 256), which it takes for 50 batch items of 2 queries; N = 2 and L = 50 was meant"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings_", "sentence"),
+    [
+        ({"query_len": 131_072}, "Weights [1, 4, 131,072, 131,072] in float32 would need about"),
+        (
+            {"query_len": 8_000, "num_heads": 1},
+            "A mask that is checked must have at most 16,777,216 cells, not 8,000 x 8,000: reduce query_len",
+        ),
+    ],
+)
+@pytest.mark.parametrize("mistake", [CORRECT, *MISTAKES])
+def test_what_is_too_large_is_refused_before_a_mask_is_built(
+    settings_: dict[str, int], sentence: str, mistake: str
+) -> None:
+    s = Scenario(source="normal", padding="none", **settings_)
+    with pytest.raises(mv.CapacityError, match=f"^{re.escape(sentence)}"):
+        given.case(s, Given(mistake=mistake))
