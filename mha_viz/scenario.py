@@ -7,15 +7,10 @@ is always [N, H, L, S] and [N, L, E].
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from mha_viz import settings
-from mha_viz.errors import MhaVizError, ScenarioError
-from mha_viz.masks import mask as parse_mask
-from mha_viz.masks import score_bias as parse_bias
+from mha_viz import settings, spelling
+from mha_viz.errors import ScenarioError
 from mha_viz.settings import setting
 
 LAYER, INPUTS, MASKS, RUN = "Layer", "Inputs", "Masks", "Run"
@@ -26,40 +21,6 @@ MAX_DIM = 16_384
 MAX_TEXT = 20_000
 PATTERNED = ("normal", "uniform", "one_hot", "positional", "repeated", "clusters")  # the names in inputs.synthetic
 SENTENCE = "the cat sat on the mat because the cat was tired"
-
-
-def _canonical_mask(value: Any) -> str:
-    return str(parse_mask(value))
-
-
-def _canonical_bias(value: Any) -> str:
-    return str(parse_bias(value)) if value and str(value).strip() else ""
-
-
-def _canonical_padding(value: Any) -> str:
-    """Spell lengths as `5, 3, 4`; a sequence of whole numbers is taken too."""
-    if value is None:
-        return "none"
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        value = ", ".join(str(length) for length in value)
-    text = str(value).strip().lower()
-    if text in ("auto", "none"):
-        return text
-    if not re.fullmatch(r"\d{1,6}([\s,]+\d{1,6})*,?", text):
-        allowed = "'auto', 'none' or the real length of each batch item, such as '5, 3, 4'"
-        raise ScenarioError(f"padding must be {allowed}, not {str(value)[:60]!r}.", field="padding")
-    return ", ".join(str(int(length)) for length in re.findall(r"\d+", text))
-
-
-def _canonical_device(value: Any) -> str:
-    text = str(value).strip().lower()
-    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", text):
-        raise ScenarioError(f"device must be cpu, mps, cuda or cuda:<number>, not {str(value)[:60]!r}.", field="device")
-    return text
-
-
-def _canonical_dtype(value: Any) -> str:
-    return str(value).removeprefix("torch.")
 
 
 @dataclass(frozen=True)
@@ -157,7 +118,7 @@ class Scenario:
         group=MASKS,
         first=True,
         max_chars=4_000,
-        canonical=_canonical_mask,
+        canonical=spelling.mask,
         lines=2,
         help="Which keys each query may attend to, such as `causal & window(4)` or `(q - k < 3) | (k == 0)`. "
         "The page Reference lists all patterns.",
@@ -166,14 +127,14 @@ class Scenario:
         "",
         group=MASKS,
         max_chars=4_000,
-        canonical=_canonical_bias,
+        canonical=spelling.bias,
         help="Numbers added to the scores before the softmax, such as `alibi` or `-abs(q - k) / 2`.",
     )
     padding: str = setting(
         "auto",
         group=MASKS,
         max_chars=8_000,
-        canonical=_canonical_padding,
+        canonical=spelling.padding,
         help="The real length of each batch item, such as `5, 3, 4`: keys after it are hidden by key_padding_mask. "
         "`auto`: the lengths of the texts, where they differ; `none`: no padding mask.",
     )
@@ -256,10 +217,10 @@ class Scenario:
         "float32",
         group=RUN,
         choices=("float32", "float64", "bfloat16", "float16"),
-        canonical=_canonical_dtype,
+        canonical=spelling.dtype,
         help="Number format of the layer and its inputs.",
     )
-    device: str = setting("cpu", group=RUN, canonical=_canonical_device, help="Where the layer runs.")
+    device: str = setting("cpu", group=RUN, canonical=spelling.device, help="Where the layer runs.")
 
     def __post_init__(self) -> None:
         for name in settings.metadata(Scenario):
@@ -288,29 +249,6 @@ class Scenario:
         if read.errors:
             raise read.errors[0]
         return cls(**read.values)
-
-    @classmethod
-    def nearest(cls, values: Mapping[str, Any]) -> tuple[Scenario, list[MhaVizError]]:
-        """Return a Scenario of as many of these valid values as fit each other, and why the others were left out."""
-        kept, errors = dict(values), list[MhaVizError]()
-        while True:
-            try:
-                return cls(**kept), errors
-            except MhaVizError as error:
-                errors.append(error)
-                del kept[_to_drop(cls, kept, error.field)]
-
-
-def _to_drop(cls: type[Scenario], values: dict[str, Any], blamed: str) -> str:
-    """Choose the one value without which the others fit, or else the one that the error blames."""
-    candidates = sorted(values, key=lambda name: name != blamed)
-    for name in candidates:
-        try:
-            cls(**{n: v for n, v in values.items() if n != name})
-        except MhaVizError:
-            continue
-        return name
-    return candidates[0]
 
 
 def _check_together(s: Scenario) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from mha_viz.errors import MhaVizError, ScenarioError
+
+S = TypeVar("S")
 
 MAX_QUERY_CHARS = 65_536
 
@@ -191,3 +193,26 @@ def _parsed(settings: type, name: str, spelled: str) -> Any:
         except ValueError:
             return spelled
     return spelled
+
+
+def nearest(settings: type[S], values: Mapping[str, Any]) -> tuple[S, list[MhaVizError]]:
+    """Return settings with as many of these valid values as fit each other, and why the others were left out."""
+    kept, errors = dict(values), list[MhaVizError]()
+    while True:
+        try:
+            return settings(**kept), errors
+        except MhaVizError as error:
+            errors.append(error)
+            del kept[_to_drop(settings, kept, error.field)]
+
+
+def _to_drop(settings: type, values: dict[str, Any], blamed: str) -> str:
+    """Choose the one value without which the others fit, or else the one that the error blames."""
+    candidates = sorted(values, key=lambda name: name != blamed)
+    for name in candidates:
+        try:
+            settings(**{n: v for n, v in values.items() if n != name})
+        except MhaVizError:
+            continue
+        return name
+    return candidates[0]

@@ -3,12 +3,13 @@
 import streamlit as st
 
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import cached, controls, panels, state, style
+from mha_viz.ui import cached, controls, panels, state, style, threads
 
 
 @st.fragment
 def explore() -> None:
     """Draw the picture and then the controls: a change reruns these and nothing else, what changed first."""
+    threads.settle()
     panels.messages()
     try:
         run = cached.run_with_spinner(state.scenario())

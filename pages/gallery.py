@@ -3,7 +3,7 @@
 import streamlit as st
 
 from mha_viz import gallery
-from mha_viz.ui import cached, controls, mask_results, state, style
+from mha_viz.ui import cached, controls, mask_results, state, style, threads
 
 THUMBNAIL = 125
 """Pixels: fills its column on a large screen, and leaves room for the words on a phone."""
@@ -21,6 +21,7 @@ def card(example: gallery.Example) -> None:
         st.switch_page(f"pages/{example.page}.py")
 
 
+threads.settle()
 style.write()
 state.load()
 for group in dict.fromkeys(example.group for example in gallery.EXAMPLES):

@@ -3,12 +3,13 @@
 import streamlit as st
 
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import mask_controls, mask_panels, panels, state, style
+from mha_viz.ui import mask_controls, mask_panels, panels, state, style, threads
 
 
 @st.fragment
 def masks() -> None:
     """Draw what was found and then the controls: a change reruns these and nothing else."""
+    threads.settle()
     panels.messages()
     try:
         mask_panels.everything(state.scenario(), state.given())

@@ -24,6 +24,7 @@ PARTS = (
     "masks",
     "remember",
     "settings",
+    "spelling",
     "scenario",
     "inputs",
     "attention",

@@ -155,3 +155,30 @@ def test_what_is_too_large_is_refused_before_a_mask_is_built(
     s = Scenario(source="normal", padding="none", **settings_)
     with pytest.raises(mv.CapacityError, match=f"^{re.escape(sentence)}"):
         given.case(s, Given(mistake=mistake))
+
+
+@pytest.mark.parametrize("mistake", [CORRECT, "float-ones"])
+def test_the_doctor_is_told_of_the_layer_whatever_is_given(mistake: str) -> None:
+    s = Scenario(source="normal", query_len=6, dtype="bfloat16", training=True, dropout=0.5, add_zero_attn=True)
+    case = given.case(s, Given(mistake=mistake))
+    assert (case.dtype, case.training, case.dropout, case.add_zero_attn) == (torch.bfloat16, True, 0.5, True)
+    rules = [finding.rule for finding in examine(case).findings]
+    assert ("float-dtype" in rules) == (mistake == "float-ones")
+
+
+def test_the_function_has_no_extra_keys() -> None:
+    s = Scenario(source="normal", query_len=6, add_bias_kv=True, add_zero_attn=True)
+    case = given.case(s, Given(mistake=CORRECT, api="sdpa"))
+    assert not case.sees_extra_keys
+    assert given.run(s, case).layers[0].weights.shape == (1, 4, 6, 6)
+    found, compared = given.reach_under(s, case)
+    assert found.shape == (1, 6, 6)
+    assert not compared.leaks.any()
+
+
+def test_a_fix_of_the_averaging_is_a_call_that_returns_each_head() -> None:
+    s = Scenario(source="normal", query_len=6, average_attn_weights=True)
+    for fixed, shape in (("", (1, 6, 6)), ("averaged-weights", (1, 4, 6, 6))):
+        layer = given.run(s, given.case(s, Given(mistake=CORRECT, fixed=fixed))).layers[0]
+        assert layer.returned is not None
+        assert layer.returned.shape == shape

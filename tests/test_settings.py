@@ -153,13 +153,13 @@ def test_no_link_makes_anything_but_a_scenario_or_one_of_our_errors(link: str) -
 @given(st.lists(st.tuples(st.sampled_from(list(settings.metadata(Scenario))), st.text(max_size=12)), max_size=8))
 def test_the_nearest_scenario_keeps_every_value_that_fits(pairs: list[tuple[str, str]]) -> None:
     read = settings.read_query(Scenario, settings.encode_query(pairs))
-    scenario, errors = Scenario.nearest(read.values)
+    scenario, errors = settings.nearest(Scenario, read.values)
     kept = sum(getattr(scenario, name) == value for name, value in read.values.items())
     assert kept >= len(read.values) - len(errors)
 
 
 def test_the_nearest_scenario_drops_the_value_that_does_not_fit_and_keeps_the_rest() -> None:
-    scenario, errors = Scenario.nearest({"embed_dim": 65, "text": "my words", "seed": 3})
+    scenario, errors = settings.nearest(Scenario, {"embed_dim": 65, "text": "my words", "seed": 3})
     assert scenario == Scenario(text="my words", seed=3)
     assert len(errors) == 1
 

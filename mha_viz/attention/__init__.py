@@ -1,6 +1,6 @@
 """The real forward, and what can be read off it."""
 
-from mha_viz.attention.layer import run
+from mha_viz.attention.forward import run
 from mha_viz.attention.records import LayerAttention, Run
 
 __all__ = ["LayerAttention", "Run", "run"]

@@ -96,16 +96,18 @@ def _with_extra_keys(layer: nn.MultiheadAttention, allowed: Tensor | None, added
     return F.pad(together, (0, extra), value=0.0)
 
 
-def projected(layer: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return q [N, H, L, D], and k and v [N, H, S, D] with the extra keys, of tensors [N, L or S, ...]."""
+def projected(
+    layer: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, *, extra_keys: bool = True
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return q [N, H, L, D], and k and v [N, H, S, D], with or without the extra keys, of tensors [N, L or S, ...]."""
     packed = layer._qkv_same_embed_dim
     three = layer.in_proj_weight.chunk(3) if packed else (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
     biases = layer.in_proj_bias.chunk(3) if layer.in_proj_bias is not None else (None, None, None)
     q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), three, biases, strict=True))
-    if layer.bias_k is not None and layer.bias_v is not None:
+    if extra_keys and layer.bias_k is not None and layer.bias_v is not None:
         k = torch.cat([k, layer.bias_k.expand(len(k), -1, -1)], 1)
         v = torch.cat([v, layer.bias_v.expand(len(v), -1, -1)], 1)
-    if layer.add_zero_attn:
+    if extra_keys and layer.add_zero_attn:
         k, v = (F.pad(x, (0, 0, 0, 1)) for x in (k, v))
     q, k, v = (x.unflatten(-1, (layer.num_heads, layer.head_dim)).transpose(1, 2) for x in (q, k, v))
     return q, k, v

@@ -81,7 +81,7 @@ class PathTable:
         return (
             compared,
             f"The heatmap shows: {self.shown}.",
-            f"nn.TransformerEncoderLayer takes: {train}; after eval() under no_grad: {inference}.",
+            f"nn.TransformerEncoderLayer takes: {train}; in eval mode without gradients: {inference}.",
         )
 
     def __str__(self) -> str:

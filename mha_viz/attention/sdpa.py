@@ -26,7 +26,7 @@ def forward(
     """Return output [N, L, E] and weights [N, H, L, S] of a layer whose attention is the function's.
 
     Args:
-        layer: Its projections are used and not its dropout; it has no extra keys, which the mask would have to know.
+        layer: Its projections are used; not its dropout and not its extra keys.
         query: [N, L, E].
         key: [N, S, kdim].
         value: [N, S, vdim].
@@ -34,7 +34,7 @@ def forward(
         is_causal: The function's argument.
     """
     with torch.no_grad():
-        q, k, v = projected(layer, query, key, value)
+        q, k, v = projected(layer, query, key, value, extra_keys=False)
         # As many columns at a time as real values have: torch chooses the kernel by that number.
         columns = F.pad(torch.eye(k.shape[2], dtype=k.dtype, device=k.device), (0, -k.shape[2] % layer.head_dim))
         parts = [

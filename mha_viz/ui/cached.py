@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 import streamlit as st
-import torch
 
 from mha_viz import attention, gallery
 from mha_viz.attention import memory
@@ -41,9 +40,6 @@ def _size(run: Run) -> int:
 )
 def run(scenario: Scenario) -> Run:
     """Return the Run of a Scenario; errors are as those of `mha_viz.run`."""
-    # Each rerun has a thread of its own. Asking for the number hands it to OpenMP there, which would otherwise start
-    # a pool for every core at the first product: 10 ms on two cores.
-    torch.get_num_threads()
     return attention.run(scenario)
 
 

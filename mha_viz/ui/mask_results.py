@@ -62,13 +62,12 @@ def _bytes(found: Checked) -> int:
 @remembered(BUDGET_MB, key=_key, size=_bytes)
 def checked(s: Scenario, given: Given) -> Checked:
     """Return what comes of the mask given; errors are those of `mha_viz.given.case`."""
-    torch.get_num_threads()  # as in `cached.run`: hands the number to OpenMP in this thread
     case, fixes = brought.fixed_case(s, given)
     try:
         run = brought.run(s, case)
     except MhaVizError as error:
         return Checked(case, examine(case), None, str(error), fixes)
-    return Checked(case, examine(case.but(weights=run.layers[0].weights)), run, "", fixes)
+    return Checked(case, examine(case.but(weights=run.layers[0].weights.cpu())), run, "", fixes)
 
 
 def _run_bytes(run: Run) -> int:

@@ -31,7 +31,7 @@ def load() -> None:
     link = settings.encode_query(list(_url_items()))
     asked, *others = (settings.read_query(kind, link) for kind in (Scenario, View, Given))
     seen, brought = others
-    scenario, misfits = Scenario.nearest(asked.values)
+    scenario, misfits = settings.nearest(Scenario, asked.values)
     unknown = [name for name in asked.unknown if name in seen.unknown and name in brought.unknown]
     notes = [f"The link's setting {name[:60]!r} is not known to this version and was left out." for name in unknown]
     errors = (*asked.errors, *seen.errors, *brought.errors, *misfits)

@@ -16,7 +16,8 @@ from torch import nn
 import mha_viz as mv
 from mha_viz import gallery
 from mha_viz.attention.device import available
-from mha_viz.attention.layer import arguments, module, run_given, seeded
+from mha_viz.attention.forward import run_given
+from mha_viz.attention.layer import arguments, module, seeded
 from mha_viz.inputs.assemble import build
 from mha_viz.masks import encode
 from mha_viz.scenario import Scenario

@@ -179,7 +179,7 @@ def test_the_notes_say_which_path_is_shown_and_which_a_stack_takes() -> None:
         assert compare_paths(layer, vectors()).notes == (
             f"Compared with: {WEIGHTS_EVAL}.",
             f"The heatmap shows: {shown}.",
-            f"nn.TransformerEncoderLayer takes: {TRAIN}; after eval() under no_grad: {INFERENCE}.",
+            f"nn.TransformerEncoderLayer takes: {TRAIN}; in eval mode without gradients: {INFERENCE}.",
         )
 
 

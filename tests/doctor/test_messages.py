@@ -89,19 +89,19 @@ SAID = {
     ),
     "all-padding": (
         "A batch item has all its keys hidden, so none of its queries has anything to attend to.",
-        "batch item 1 is all padding; with need_weights=True, and on the fast path of eval and no_grad, its "
-        "weights and output are NaN; with need_weights=False and gradients its output is out_proj.bias",
+        "batch item 1 is all padding; with need_weights=True, and on the fast path of eval and no_grad, such "
+        "a row has NaN weights and output; with need_weights=False and gradients its output is out_proj.bias",
     ),
     "left-padding-causal": (
         "Padding at the start and a mask that looks back only leave the first queries without any key.",
-        "queries 0 to 1 of batch item 1 (2 rows in all) have only padding to look at; with need_weights=True,"
-        " and on the fast path of eval and no_grad, its weights and output are NaN; with need_weights=False "
-        "and gradients its output is out_proj.bias",
+        "only padding to look at for queries 0 to 1 of batch item 1 (2 rows in all); with need_weights=True, and "
+        "on the fast path of eval and no_grad, such a row has NaN weights and output; with need_weights=False and "
+        "gradients its output is out_proj.bias",
     ),
     "fully-masked-rows": (
         "Some queries have every key hidden.",
-        "query 1 (1 row in all) have no key to look at; with need_weights=True, and on the fast path of eval "
-        "and no_grad, its weights and output are NaN; with need_weights=False and gradients its output is "
+        "no key to look at for query 1 (1 row in all); with need_weights=True, and on the fast path of eval "
+        "and no_grad, such a row has NaN weights and output; with need_weights=False and gradients its output is "
         "out_proj.bias",
     ),
     "padded-queries": (

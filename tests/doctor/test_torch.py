@@ -196,8 +196,8 @@ def test_an_empty_row_gives_what_the_finding_says(rule: str, row: tuple[int, int
     else:
         assert out[row].isnan().all()
     assert (
-        "with need_weights=True, and on the fast path of eval and no_grad, its weights and output are NaN; with "
-        "need_weights=False and gradients its output is out_proj.bias"
+        "with need_weights=True, and on the fast path of eval and no_grad, such a row has NaN weights and output; "
+        "with need_weights=False and gradients its output is out_proj.bias"
     ) in check(case.attn_mask, case.key_padding_mask, num_heads=H).of(rule)[0].evidence
 
 

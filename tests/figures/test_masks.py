@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import mha_viz as mv
-from mha_viz.attention.layer import run_given
+from mha_viz.attention.forward import run_given
 from mha_viz.figures import grammar, masks, states
 from mha_viz.masks import encode
 from mha_viz.scenario import Scenario

@@ -19,8 +19,8 @@ def _ones_symptom(name: Name, raw: Tensor) -> Symptom:
     first = wording.first(raw[None, None] == 1 if raw.dim() == 2 else raw[None] == 1, 1)
     return Symptom(
         f"{name} is a float mask of 0 and 1, which hides nothing: floats are added to the scores.",
-        f"{ones} of {raw.numel()} cells are 1.0, the first at {tuple(first[0][4 - raw.dim() :])}; each multiplies the "
-        f"unnormalised weight of its key by e = 2.718, so that key gets more attention, not none",
+        f"{ones:,} of {raw.numel():,} cells are 1.0, the first at {tuple(first[0][4 - raw.dim() :])}; each multiplies "
+        f"the unnormalised weight of its key by e = 2.718, so that key gets more attention, not none",
     )
 
 
@@ -92,7 +92,7 @@ def nan_in_mask(case: Case) -> Iterator[Symptom]:
             rows = sum(reading.counted(block.isnan().any(dim=-1)) for block in reading.blocks(raw))
             yield Symptom(
                 f"{name} holds NaN, which makes every row it is added to NaN.",
-                f"{values.nans} of {raw.numel()} cells are NaN, in {rows} rows"
+                f"{values.nans:,} of {raw.numel():,} cells are NaN, in {rows} rows"
                 f"{kept if values.nans + values.minus_infinities == raw.numel() else ''}",
             )
 
@@ -126,5 +126,5 @@ def plus_infinity(case: Case) -> Iterator[Symptom]:
         if values and values.plus_infinities:
             yield Symptom(
                 f"{name} holds +inf, where -inf hides a key.",
-                f"{values.plus_infinities} of {raw.numel()} cells are +inf; their rows become NaN",
+                f"{values.plus_infinities:,} of {raw.numel():,} cells are +inf; their rows become NaN",
             )

@@ -16,9 +16,9 @@ from mha_viz.masks import mask
 
 # What each way through torch makes of a row without keys.
 PATHS = {
-    "mha": "with need_weights=True, and on the fast path of eval and no_grad, its weights and output are NaN; with "
-    "need_weights=False and gradients its output is out_proj.bias",
-    "sdpa": "F.scaled_dot_product_attention returns zeros for it",
+    "mha": "with need_weights=True, and on the fast path of eval and no_grad, such a row has NaN weights and output; "
+    "with need_weights=False and gradients its output is out_proj.bias",
+    "sdpa": "F.scaled_dot_product_attention returns zeros for such a row",
 }
 
 
@@ -31,7 +31,7 @@ def _infinitely_empty(case: Case) -> Tensor | None:
 
 
 def _said(rows: Tensor) -> str:
-    return f"{wording.rows(rows)} ({wording.counted(int(rows.count_nonzero()), 'row')} in all) have"
+    return f"{wording.rows(rows)} ({wording.counted(int(rows.count_nonzero()), 'row')} in all)"
 
 
 def _padding_items(case: Case) -> Tensor | None:
@@ -110,7 +110,7 @@ def left_padding_causal(case: Case) -> Iterator[Symptom]:
     if rows is not None:
         yield Symptom(
             "Padding at the start and a mask that looks back only leave the first queries without any key.",
-            f"{_said(rows)} only padding to look at; {PATHS[case.api]}",
+            f"only padding to look at for {_said(rows)}; {PATHS[case.api]}",
             wording.positions(rows),
         )
 
@@ -121,7 +121,7 @@ def left_padding_causal(case: Case) -> Iterator[Symptom]:
     "A query has every key hidden",
     why="The softmax of a row that is all -inf is 0 / 0. nn.MultiheadAttention gives three different answers to it, "
     "depending on how it is called, and with NaN in the forward every gradient is NaN, even if the loss leaves the row "
-    "out. Let such a row see one key, such as its own, and ignore its output.",
+    "out. Let such a row see one key, such as its own, and ignore their output.",
     pitfall="P4",
     issues=(41508, 160064, 152028, 26098, 27968, 40932),
     good=lambda: Case(attn_mask=torch.tensor([[0, 1, 1], [1, 0, 0], [0, 0, 0]]).bool()),
@@ -142,7 +142,7 @@ def fully_masked_rows(case: Case) -> Iterator[Symptom]:
     if rows.any():
         yield Symptom(
             "Some queries have every key hidden.",
-            f"{_said(rows)} no key to look at; {PATHS[case.api]}",
+            f"no key to look at for {_said(rows)}; {PATHS[case.api]}",
             wording.positions(rows),
             "error" if case.api == "mha" else "warning",
         )
