@@ -14,7 +14,7 @@ from mha_viz.doctor.findings import SEVERITIES, Finding, Report
 from mha_viz.doctor.registry import RULES
 from mha_viz.errors import MaskError
 from mha_viz.masks.base import Mask
-from mha_viz.masks.encode import Api
+from mha_viz.masks.encode import Api, read
 
 
 def check(
@@ -75,8 +75,8 @@ def check(
     if api not in ("mha", "sdpa"):
         raise MaskError(f"api must be 'mha' or 'sdpa', got {api!r}")
     case = Case(
-        attn_mask=_tensor(attn_mask),
-        key_padding_mask=_tensor(key_padding_mask),
+        attn_mask=None if attn_mask is None else read("attn_mask", attn_mask),
+        key_padding_mask=None if key_padding_mask is None else read("key_padding_mask", key_padding_mask),
         num_heads=num_heads,
         query_len=query_len,
         key_len=key_len,
@@ -128,10 +128,6 @@ def repaired(case: Case, rule: str) -> Case:
     if repair is None:
         raise MaskError(f"the rule {rule} has no repair: its finding says what to do")
     return repair(case) if any(RULES[rule].diagnose(case)) else case
-
-
-def _tensor(mask: Tensor | np.ndarray[Any, Any] | None) -> Tensor | None:
-    return None if mask is None else torch.as_tensor(mask).detach().cpu()
 
 
 def _facts(module: nn.MultiheadAttention) -> dict[str, Any]:

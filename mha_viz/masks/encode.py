@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -173,3 +174,23 @@ def allowed_as_given(mask: Tensor, api: Api = "mha") -> Tensor:
 def as_given(allowed: Tensor, api: Api = "mha") -> Tensor:
     """Return the bool mask that an API takes for `allowed` (True = may attend), in the same shape."""
     return allowed if api == "sdpa" else ~allowed
+
+
+def read(name: str, mask: Tensor | np.ndarray[Any, Any]) -> Tensor:
+    """Return somebody's raw mask as a tensor on the CPU, of the dtype that it has.
+
+    Args:
+        name: What to call it in an error.
+        mask: A tensor, an array, or nested lists.
+
+    Raises:
+        MaskError: It holds neither real numbers nor bools.
+    """
+    try:
+        tensor = torch.as_tensor(mask).detach().cpu()
+    except (TypeError, ValueError, RuntimeError):
+        given = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise MaskError(f"{name} must hold real numbers or bools, got {given}") from None
+    if tensor.is_complex():
+        raise MaskError(f"{name} must hold real numbers or bools, got {tensor.dtype}")
+    return tensor

@@ -15,7 +15,7 @@ from torch import Tensor
 from mha_viz.errors import MaskError
 from mha_viz.masks import fits
 from mha_viz.masks.base import Mask
-from mha_viz.masks.encode import allowed_as_given
+from mha_viz.masks.encode import allowed_as_given, read
 from mha_viz.masks.source import MAX_CHARS
 from mha_viz.masks.text import mask as parse_mask
 
@@ -113,14 +113,11 @@ def _sampling(allowed: Tensor) -> int:
 
 
 def _tensor(mask: Tensor | np.ndarray[Any, Any]) -> Tensor:
-    try:
-        tensor = torch.as_tensor(mask).detach().cpu()
-    except TypeError:
-        raise MaskError(f"a mask to recognise must hold numbers or bools, got {np.asarray(mask).dtype}") from None
-    if tensor.is_complex() or not 1 <= tensor.dim() <= 4 or not tensor.numel():
+    tensor = read("a mask to recognise", mask)
+    if not 1 <= tensor.dim() <= 4 or not tensor.numel():
         raise MaskError(
-            "a mask to recognise must hold real numbers or bools in one to four dimensions and have at least one cell, "
-            f"got {tensor.dtype} in the shape {list(tensor.shape)}"
+            "a mask to recognise must have one to four dimensions and at least one cell, "
+            f"got the shape {list(tensor.shape)}"
         )
     return tensor
 
@@ -137,7 +134,7 @@ def _readings(mask: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 def _is_zero_or_one(mask: Tensor) -> bool:
     if not mask.is_floating_point():
-        return bool(mask.min() >= 0)  # 255 for True, as in a picture, too
+        return not mask.dtype.is_signed or bool(mask.min() >= 0)  # 255 for True, as in a picture, too
     low, high = (float(end) for end in torch.aminmax(mask))
     # Zeros alone are the float mask that hides nothing.
     return low in (0, 1) and high == 1 and bool(((mask == 0) | (mask == 1)).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,6 +82,12 @@ def test_facts_are_read_off_a_module() -> None:
             {"key_padding_mask": torch.tensor(True)},
             "key_padding_mask must have at least one cell and one dimension, got the shape ()",
         ),
+        ({"attn_mask": np.array([["a"]])}, "attn_mask must hold real numbers or bools, got <U1"),
+        ({"attn_mask": "causal"}, "attn_mask must hold real numbers or bools, got str"),
+        (
+            {"key_padding_mask": torch.zeros(2, 3, dtype=torch.complex64)},
+            "key_padding_mask must hold real numbers or bools, got torch.complex64",
+        ),
         ({"attn_mask": RIGHT, "api": "flex"}, "api must be 'mha' or 'sdpa', got 'flex'"),
         (
             {"attn_mask": RIGHT, "intent": "k + 1"},
@@ -148,3 +155,13 @@ def test_no_shape_makes_it_stumble(shape, dtype, api, intent) -> None:
         check(raw, api=api, intent=intent, **sizes)
         check(key_padding_mask=raw, api=api, intent=intent, **sizes)
         check(raw, raw, api=api, intent=intent, **sizes)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"])
+def test_integers_of_every_size_are_found_and_mended(dtype: str) -> None:
+    given = np.triu(np.ones((4, 4)), 1).astype(dtype)
+    (found,) = check(given, intent="causal").findings
+    assert (found.rule, found.evidence) == ("integer-mask", f"its dtype is torch.{dtype}, with values from 0 to 1")
+    names: dict[str, Any] = {"attn_mask": torch.as_tensor(given)}
+    exec(found.fix, {"torch": torch}, names)
+    assert check(names["attn_mask"], intent="causal").findings == ()

@@ -214,18 +214,21 @@ def test_4096_tokens_are_recognised(text: str) -> None:
     [
         (
             torch.zeros(0, 3),
-            "a mask to recognise must hold real numbers or bools in one to four dimensions and have at least one cell, "
-            "got torch.float32 in the shape [0, 3]",
+            "a mask to recognise must have one to four dimensions and at least one cell, got the shape [0, 3]",
         ),
         (
             torch.zeros(2, 2, dtype=torch.complex64),
-            "a mask to recognise must hold real numbers or bools in one to four dimensions and have at least one cell, "
-            "got torch.complex64 in the shape [2, 2]",
+            "a mask to recognise must hold real numbers or bools, got torch.complex64",
         ),
-        (np.array([["a"]]), "a mask to recognise must hold numbers or bools, got <U1"),
+        (np.array([["a"]]), "a mask to recognise must hold real numbers or bools, got <U1"),
     ],
 )
 def test_what_is_no_mask_is_refused_in_one_sentence(given: object, sentence: str) -> None:
     with pytest.raises(MaskError) as refused:
         recognise(given)
     assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", "int16"])
+def test_integers_of_every_size_are_recognised(dtype: str) -> None:
+    assert recognise(np.triu(np.ones((6, 6)), 1).astype(dtype))[0] == ("causal", "mha", 1.0)

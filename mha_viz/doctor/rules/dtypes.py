@@ -38,7 +38,7 @@ def integer_mask(case: Case) -> Iterator[Symptom]:
         if _is_integer(raw):
             yield Symptom(
                 f"{name} must be bool or a floating type; torch refuses {str(raw.dtype).removeprefix('torch.')}.",
-                f"its dtype is {raw.dtype}, with values from {int(raw.min())} to {int(raw.max())}",
+                f"its dtype is {raw.dtype}, with values from {raw.numpy().min()} to {raw.numpy().max()}",
             )
 
 
