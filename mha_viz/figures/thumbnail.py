@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mha_viz.attention.records import Run
 from mha_viz.figures import grammar, states
@@ -27,6 +30,13 @@ def thumbnail(run: Run, *, size: int = 160, item: int = 0) -> Pixels:
             pixels[codes == code] = _rgb(grammar.STATE_COLOURS[code])
     cell = -(-size // max(weights.shape))
     return pixels.repeat(cell, axis=0).repeat(cell, axis=1)
+
+
+def data_url(pixels: Pixels) -> str:
+    """Return a picture as a PNG inside a URL, which a page shows without asking the server for a file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _colours() -> Pixels:

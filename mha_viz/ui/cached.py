@@ -15,7 +15,7 @@ from mha_viz.attention import memory
 from mha_viz.attention.records import Run
 from mha_viz.figures import heads
 from mha_viz.figures.grammar import Scale, Spec
-from mha_viz.figures.thumbnail import Pixels
+from mha_viz.figures.thumbnail import data_url
 from mha_viz.figures.thumbnail import thumbnail as draw_thumbnail
 from mha_viz.inputs.assemble import sizes
 from mha_viz.remember import remembered
@@ -81,6 +81,6 @@ def run_with_spinner(scenario: Scenario) -> Run:
 
 
 @st.cache_data(max_entries=len(gallery.EXAMPLES), show_spinner=False)
-def thumbnail(example: str) -> Pixels:
-    """Return the small picture of an example of the gallery."""
-    return draw_thumbnail(run(gallery.named(example).scenario))
+def thumbnail(example: str) -> str:
+    """Return the small picture of an example of the gallery, as a URL that holds it."""
+    return data_url(draw_thumbnail(run(gallery.named(example).scenario)))

@@ -16,7 +16,7 @@ from mha_viz.attention.records import Run
 from mha_viz.doctor import Case, Report, examine
 from mha_viz.errors import MhaVizError
 from mha_viz.figures.masks import judged
-from mha_viz.figures.thumbnail import Pixels
+from mha_viz.figures.thumbnail import data_url
 from mha_viz.figures.thumbnail import thumbnail as draw_thumbnail
 from mha_viz.given import Given
 from mha_viz.inputs.assemble import sizes
@@ -131,11 +131,14 @@ def explanations(case: Case) -> list[Recognised]:
 
 
 @st.cache_data(max_entries=len(gallery.PITFALLS), show_spinner=False)
-def thumbnail(example: str) -> Pixels:
-    """Return the small picture of an example of the Masks page, broken as it is; as intended where torch refuses it."""
+def thumbnail(example: str) -> str:
+    """Return the small picture of an example of the Masks page, as a URL that holds it.
+
+    It is broken as the example is; as intended where torch refuses it.
+    """
     about = gallery.named(example)
     s, given = about.scenario, about.given or Given()
     wanted, run = intended(s, given), checked(s, given).run
     comparable = run is not None and run.layers[0].weights.shape == wanted.layers[0].weights.shape
     shown = judged(run, wanted) if run is not None and comparable else run or wanted
-    return draw_thumbnail(shown, item=min(about.item, len(shown.layers[0].weights) - 1))
+    return data_url(draw_thumbnail(shown, item=min(about.item, len(shown.layers[0].weights) - 1)))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 import mha_viz as mv
 from mha_viz import gallery
 from mha_viz.figures import grammar
-from mha_viz.figures.thumbnail import thumbnail
+from mha_viz.figures.thumbnail import data_url, thumbnail
 
 
 @pytest.mark.parametrize("example", gallery.EXAMPLES, ids=lambda e: e.name)
@@ -28,3 +32,10 @@ def test_masked_and_nan_cells_have_their_own_colours() -> None:
     assert [tuple(p) for p in pixels[0].tolist()] == [(255, 79, 163)] * 4
     assert tuple(pixels[1, 3].tolist()) == (190, 190, 190)
     assert grammar.NAN_COLOUR == "rgb(255,79,163)"
+
+
+def test_a_url_holds_the_picture_itself() -> None:
+    pixels = thumbnail(mv.run(mv.Scenario(mask="causal")))
+    kind, held = data_url(pixels).split(",")
+    assert kind == "data:image/png;base64"
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(held)))), pixels)
