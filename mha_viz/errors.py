@@ -51,3 +51,7 @@ class CapacityError(MhaVizError):
 
 class DeviceError(MhaVizError):
     """The device is not there, or cannot do what was asked."""
+
+
+class CaptureWarning(UserWarning):
+    """A capture leaves something out that it was asked for."""

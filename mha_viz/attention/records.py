@@ -1,4 +1,4 @@
-"""What happened when attention ran. Pages and figures know these records, not where they came from.
+"""What happened when attention ran: records that pages and figures know, and not where they came from.
 
 Letters: N batch, H heads, L query length, S key length, E embed_dim, D head_dim. S counts the extra columns of
 `add_bias_kv` and `add_zero_attn` wherever weights are concerned.
@@ -8,13 +8,54 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mha_viz.inputs.assemble import Inputs
-from mha_viz.masks.encode import allowed_from, allowed_from_padding
+from mha_viz.inputs.assemble import Inputs, Tokens
+from mha_viz.masks.encode import Api, allowed_from, allowed_from_padding
 from mha_viz.scenario import Scenario
+
+if TYPE_CHECKING:
+    from mha_viz.doctor import Report
+
+How = Literal["module", "function", "softmax"]
+
+
+@dataclass(frozen=True, eq=False)
+class Passed:
+    """The masks of a call exactly as its caller passed them, for the doctor.
+
+    Attributes:
+        api: Whose arguments they are: "mha" for the module, "sdpa" for `F.scaled_dot_product_attention`.
+        attn_mask: Of any shape and dtype, or None.
+        key_padding_mask: Likewise; the function has no such argument.
+        is_causal: The argument of that name.
+    """
+
+    api: Api
+    attn_mask: Tensor | None
+    key_padding_mask: Tensor | None = None
+    is_causal: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """What went into a layer, kept so that every step inside it can be computed again.
+
+    Attributes:
+        module: A copy of the layer with its parameters; it must not be changed.
+        query: [N, L, E], whatever `batch_first` says.
+        key: [N, S, kdim]; the same object as `query` in self-attention.
+        value: [N, S, vdim]; the same object as `key` unless it was given separately.
+    """
+
+    module: nn.MultiheadAttention
+    query: Tensor
+    key: Tensor
+    value: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,24 +65,43 @@ class LayerAttention:
     Attributes:
         name: Where the module stands, such as `self_attn` or `layers.0.self_attn`.
         weights: [N, H, L, S] per head, as the module returned it; on the run's device, detached.
-        output: [N, L, E] of the call as it was asked for.
+        output: [N, L, E] of the call as it was asked for; None where only a softmax was seen.
         returned: The second value of the call as it was asked for: None, [N, L, S], or `weights` itself.
         output_change: Largest difference between `output` and the output of the call that gave `weights`.
-        attn_mask: As passed to the module: [L, S], [N·H, L, S] or None.
-        key_padding_mask: As passed to the module: [N, S] or None.
+        attn_mask: What hid keys from queries, in the module's form: [L, S], [N·H, L, S] or None.
+        key_padding_mask: What hid keys from all queries, in the module's form: [N, S] or None.
         extra_keys: Labels of the columns that `add_bias_kv` and `add_zero_attn` appended, in order.
         dropout: Probability that was active in this forward (0 in eval mode).
+        how: Where the weights come from: returned by `nn.MultiheadAttention` ("module"), read off
+            `F.scaled_dot_product_attention` ("function"), or seen as a softmax's result ("softmax").
+        passed: The masks as the caller passed them, where `attn_mask` and `key_padding_mask` are not just that.
+        query_tokens: L labels for each of the N items; None where they are those of the run's inputs.
+        key_tokens: Likewise for the keys, without the extra ones.
+        heads: Which of the module's heads these are, in order; None for all.
+        items: Which of the batch's items these are, in order; None for all.
+        call: What went in, where it was kept.
     """
 
     name: str
     weights: Tensor
-    output: Tensor
+    output: Tensor | None
     returned: Tensor | None
     output_change: float
     attn_mask: Tensor | None
     key_padding_mask: Tensor | None
     extra_keys: tuple[str, ...] = ()
     dropout: float = 0.0
+    how: How = "module"
+    passed: Passed | None = None
+    query_tokens: Tokens | None = None
+    key_tokens: Tokens | None = None
+    heads: tuple[int, ...] | None = None
+    items: tuple[int, ...] | None = None
+    call: Call | None = None
+
+    def head_name(self, head: int) -> str:
+        """Return what a head is called, such as `head 3`, by its number in the module."""
+        return f"head {head if self.heads is None else self.heads[head]}"
 
     @cached_property
     def average(self) -> Tensor:
@@ -78,27 +138,70 @@ class Run:
     """A forward that really ran, with all its attention layers.
 
     Attributes:
-        layers: One record for each attention module that ran, in call order.
-        inputs: What the first layer was given, on the CPU in float32, with its token labels.
+        layers: One record for each attention call, in call order.
+        inputs: What the first layer was given, on the CPU in float32, with its token labels; None where it was not
+            kept, as in a capture.
         scenario: The Scenario it came from, or None.
         device: Where it ran, such as `cpu`.
         dtype: Such as `float32`.
-        seconds: Duration of the forward that gave the weights, device synchronised.
+        seconds: Duration of the forward that gave the weights, device synchronised; None where it was not measured.
         peak_bytes: Peak memory of that forward as the device measured it, or None where it can't (CPU).
+        name: What ran, in a few words, for a title; empty for a Scenario.
+        norms: Name and L2 norm [N, L] of the residual stream, first as it enters a stack, then after each block.
+        notes: Sentences on what is not as one would expect, such as calls left out for want of memory.
     """
 
     layers: tuple[LayerAttention, ...]
-    inputs: Inputs
+    inputs: Inputs | None
     scenario: Scenario | None
     device: str
     dtype: str
-    seconds: float
+    seconds: float | None
     peak_bytes: int | None = None
+    name: str = ""
+    norms: tuple[tuple[str, Tensor], ...] = ()
+    notes: tuple[str, ...] = ()
 
-    def query_tokens(self, item: int = 0) -> tuple[str, ...]:
-        """Return the L query labels of one batch item."""
-        return self.inputs.query_tokens[item]
+    def query_tokens(self, item: int = 0, layer: int = 0) -> tuple[str, ...]:
+        """Return the L query labels of one batch item in one layer."""
+        record = self.layers[layer]
+        if record.query_tokens is not None:
+            return record.query_tokens[item]
+        return self.inputs.query_tokens[item] if self.inputs else _numbers(record.weights.shape[2])
 
     def key_tokens(self, item: int = 0, layer: int = 0) -> tuple[str, ...]:
-        """Return the S key labels of one batch item, extra columns included."""
-        return (*self.inputs.key_tokens[item], *self.layers[layer].extra_keys)
+        """Return the S key labels of one batch item in one layer, extra columns included."""
+        record = self.layers[layer]
+        if record.key_tokens is not None:
+            own = record.key_tokens[item]
+        elif self.inputs:
+            own = self.inputs.key_tokens[item]
+        else:
+            own = _numbers(record.weights.shape[3] - len(record.extra_keys))
+        return (*own, *record.extra_keys)
+
+    def save(self, path: str | Path) -> None:
+        """Write the run to a file that `mha_viz.load` and the page "Your model" read; see docs/run-file.md.
+
+        Raises:
+            InputError: The file cannot be written, or the run is too large for one.
+        """
+        from mha_viz.export import run_file
+
+        run_file.save(self, path)
+
+    def check(self) -> Report:
+        """Return what the doctor says of every layer's masks as they were passed."""
+        from mha_viz.doctor.runs import check_run
+
+        return check_run(self)
+
+    def _repr_html_(self) -> str:
+        """Return the run as a notebook shows it."""
+        from mha_viz.export.notebook import run_html
+
+        return run_html(self)
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(str(i) for i in range(count))

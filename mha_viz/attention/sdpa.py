@@ -6,6 +6,10 @@ weights that it used.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,14 +39,35 @@ def forward(
     """
     with torch.no_grad():
         q, k, v = projected(layer, query, key, value, extra_keys=False)
-        # As many columns at a time as real values have: torch chooses the kernel by that number.
-        columns = F.pad(torch.eye(k.shape[2], dtype=k.dtype, device=k.device), (0, -k.shape[2] % layer.head_dim))
-        parts = [
-            F.scaled_dot_product_attention(q, k, unit.expand_as(k), attn_mask=attn_mask, is_causal=is_causal)
-            for unit in columns.split(layer.head_dim, dim=1)
-        ]
-        weights = torch.cat(parts, dim=-1)[..., : k.shape[2]]  # [N, H, L, S]
-        return joined(layer, weights @ v), weights
+        found = weights(q, k, columns=layer.head_dim, attn_mask=attn_mask, is_causal=is_causal)  # [N, H, L, S]
+        return joined(layer, found @ v), found
+
+
+def weights(
+    query: Tensor,
+    key: Tensor,
+    *,
+    columns: int,
+    random: Callable[[], AbstractContextManager[None]] = nullcontext,
+    **options: Any,
+) -> Tensor:
+    """Return the weights [..., H, L, S] that the function uses, after dropout.
+
+    Args:
+        query: [..., H, L, D].
+        key: [..., H, S, D], with fewer heads where the options say `enable_gqa`.
+        columns: Size of the real value vectors: torch chooses the kernel by it.
+        random: Makes the context in which each call draws its dropout.
+        options: The function's other arguments.
+    """
+    keys = key.shape[-2]
+    units = F.pad(torch.eye(keys, dtype=key.dtype, device=key.device), (0, -keys % columns))
+    parts = []
+    for unit in units.split(columns, dim=1):
+        with random():
+            value = unit.expand(*key.shape[:-2], *unit.shape)
+            parts.append(F.scaled_dot_product_attention(query, key, value, **options))
+    return torch.cat(parts, dim=-1)[..., :keys]
 
 
 def as_passed_to_module(attn_mask: Tensor | None, weights: Tensor, *, is_causal: bool) -> Tensor | None:

@@ -25,6 +25,7 @@ class Finding:
         evidence: What was seen, with indices and numbers.
         where: Up to 8 positions (batch, head, query, key); None stands for all.
         fix: Python code over `attn_mask`, `key_padding_mask` and `is_causal`, and `torch`.
+        layer: Names of the layers of a run in which it is so; empty where the masks of one call were checked.
     """
 
     rule: str
@@ -33,6 +34,7 @@ class Finding:
     evidence: str
     where: tuple[Position, ...]
     fix: str
+    layer: str = ""
 
     @property
     def docs(self) -> str:
@@ -40,7 +42,10 @@ class Finding:
         return f"docs/rules/{self.rule}.md"
 
     def __str__(self) -> str:
-        parts = [f"{self.severity}  {self.rule}", textwrap.indent(self.message, "  ")]
+        parts = [
+            f"{self.severity}  {self.rule}{f'  in {self.layer}' if self.layer else ''}",
+            textwrap.indent(self.message, "  "),
+        ]
         parts.append(textwrap.indent(f"seen: {self.evidence}", "    "))
         if self.fix:
             parts += ["    fix:", textwrap.indent(self.fix, "      ")]

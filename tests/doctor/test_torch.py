@@ -317,6 +317,15 @@ def test_dropout_leaves_rows_that_do_not_sum_to_one() -> None:
     assert evidence == f"dropout = 0.5: kept weights are multiplied by 2; in the weights given the rows sum to {rows}"
 
 
+def test_rows_of_nan_are_left_out_of_the_sums_that_dropout_gives() -> None:
+    made = weights(torch.zeros(L, L).bool(), dropout=0.5)
+    made[:, :, 0] = torch.nan
+    evidence = check(CAUSAL, weights=made, module=layer(dropout=0.5)).of("dropout-weights")[0].evidence
+    assert "nan" not in evidence
+    evidence = check(CAUSAL, weights=made * torch.nan, module=layer(dropout=0.5)).of("dropout-weights")[0].evidence
+    assert evidence == "dropout = 0.5: kept weights are multiplied by 2"
+
+
 def test_averaging_hides_the_masks_of_heads_and_spreads_nan() -> None:
     per_head = torch.stack([CAUSAL, torch.zeros(L, L).bool()]).repeat(N, 1, 1)
     query = x()

@@ -72,7 +72,9 @@ def dropout_weights(case: Case) -> Iterator[Symptom]:
         seen = ""
         if case.weights is not None:
             sums = case.weights.sum(dim=-1)
-            seen = f"; in the weights given the rows sum to {float(sums.min()):.3g} to {float(sums.max()):.3g}"
+            whole = sums[~sums.isnan()]
+            if whole.numel():
+                seen = f"; in the weights given the rows sum to {float(whole.min()):.3g} to {float(whole.max()):.3g}"
         yield Symptom(
             "The layer is in training mode, so its weights come after dropout and their rows do not sum to 1.",
             f"dropout = {case.dropout:.3g}: kept weights are multiplied by {1 / max(1 - case.dropout, 1e-9):.3g}{seen}",
