@@ -136,7 +136,7 @@ def to_query(value: Any) -> str:
     """Return the fields that differ from their defaults as a URL query string, without the question mark."""
     of: type = type(value)
     given = ((name, getattr(value, name)) for name in metadata(of))
-    return encode_query([(name, _spelled(v)) for name, v in given if v != default_of(of, name)])
+    return encode_query([(name, spelled(v)) for name, v in given if v != default_of(of, name)])
 
 
 def encode_query(items: list[tuple[str, str]]) -> str:
@@ -144,7 +144,8 @@ def encode_query(items: list[tuple[str, str]]) -> str:
     return urlencode(items)
 
 
-def _spelled(value: Any) -> str:
+def spelled(value: Any) -> str:
+    """Return a field's value as a query string spells it, not yet escaped."""
     if value is None:
         return "none"
     if isinstance(value, bool):

@@ -21,7 +21,7 @@ def bias(value: Any) -> str:
     return str(parse_bias(value)) if value and str(value).strip() else ""
 
 
-def padding(value: Any) -> str:
+def padding(value: Any, name: str = "padding") -> str:
     """Spell lengths as `5, 3, 4`; a sequence of whole numbers is taken too; raise `ScenarioError` for anything else."""
     if value is None:
         return "none"
@@ -32,7 +32,7 @@ def padding(value: Any) -> str:
         return text
     if not re.fullmatch(r"\d{1,6}([\s,]+\d{1,6})*,?", text):
         allowed = "'auto', 'none' or the real length of each batch item, such as '5, 3, 4'"
-        raise ScenarioError(f"padding must be {allowed}, not {str(value)[:60]!r}.", field="padding")
+        raise ScenarioError(f"{name} must be {allowed}, not {str(value)[:60]!r}.", field=name)
     return ", ".join(str(int(length)) for length in re.findall(r"\d+", text))
 
 

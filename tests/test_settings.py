@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mha_viz import settings
 from mha_viz.errors import MaskError, MhaVizError, ScenarioError
-from mha_viz.scenario import Scenario
+from mha_viz.scenario import GROUPS, Scenario
 from mha_viz.ui.view import View
 
 SETTINGS = (Scenario, View)
@@ -97,9 +97,25 @@ def _values(of: type, name: str) -> st.SearchStrategy[Any]:
 
 _TEXTS = {
     "mask": ["full", "causal", "causal & window(4)", "(q - k < 3) | (k == 0)", "~causal"],
+    "src_mask": ["full", "window(2)"],
+    "memory_mask": ["full", "window(2) | (h > 0)"],
+    "tgt_padding": ["auto", "none", "5, 3, 4"],
     "score_bias": ["", "alibi", "-abs(q - k) / 2"],
     "padding": ["auto", "none", "3", "5, 3, 4"],
     "device": ["cpu", "cuda", "cuda:1", "mps"],
+}
+
+IN_ANY_STACK = {
+    "add_bias_kv": False,
+    "add_zero_attn": False,
+    "need_weights": True,
+    "average_attn_weights": False,
+    "kdim": None,
+    "vdim": None,
+    "key_len": None,
+    "key_text": "",
+    "key_table": "",
+    "key_file": "",
 }
 
 
@@ -109,6 +125,7 @@ def test_a_query_string_brings_back_what_it_was_made_of(of: type, data: st.DataO
     values = {name: data.draw(_values(of, name), label=name) for name in settings.metadata(of)}
     if of is Scenario:
         values |= {"embed_dim": values["num_heads"] * 4, "is_causal": False, "unbatched": False}
+        values |= IN_ANY_STACK if values["stack"] != "attention" else {}
     made = of(**values)
     read = settings.read_query(of, settings.to_query(made))
     assert not read.errors
@@ -214,6 +231,83 @@ def test_padding_that_is_no_lengths_is_refused(padding: str) -> None:
         Scenario(padding=padding)
 
 
+def test_the_targets_padding_is_spelled_likewise_and_named_in_its_error() -> None:
+    assert Scenario(tgt_padding=(5, 3)).tgt_padding == "5, 3"
+    with pytest.raises(ScenarioError, match=r"^tgt_padding must be 'auto', 'none' or the real length") as caught:
+        Scenario(tgt_padding="five")
+    assert caught.value.field == "tgt_padding"
+
+
+def test_the_fields_of_a_link_stand_in_the_order_of_the_groups() -> None:
+    groups = [about.group for about in settings.metadata(Scenario).values()]
+    assert list(dict.fromkeys(groups)) == list(GROUPS)
+    assert Scenario(seed=1, stack="encoder", bias=False, mask="full", query_len=3).to_query() == (
+        "query_len=3&mask=full&bias=0&stack=encoder&seed=1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "said"),
+    [
+        (
+            "add_bias_kv",
+            {"add_bias_kv": True},
+            "has no extra keys, so add_bias_kv must be False: set add_bias_kv=False",
+        ),
+        ("add_zero_attn", {"add_zero_attn": True}, "has no extra keys, so add_zero_attn must be False: set add_zero"),
+        ("is_causal", {"is_causal": True}, "finds out itself whether its masks are causal, so is_causal must be False"),
+        ("need_weights", {"need_weights": False}, "calls its attention itself, so need_weights must be True: set need"),
+        ("average_attn_weights", {"average_attn_weights": True}, "calls its attention itself, so average_attn_weights"),
+        (
+            "unbatched",
+            {"unbatched": True},
+            "is handed a batch here, so unbatched must be False: set unbatched=False or",
+        ),
+        ("kdim", {"kdim": 32}, "has vectors of one size, so kdim must be None or embed_dim 64, not 32: set kdim=None"),
+        ("vdim", {"vdim": 8}, "has vectors of one size, so vdim must be None or embed_dim 64, not 8: set vdim=None or"),
+    ],
+)
+@pytest.mark.parametrize("stack", ["encoder", "decoder", "encoder-decoder"])
+def test_what_a_stack_has_no_argument_for_is_refused_with_a_way_out(
+    stack: str, field: str, values: dict[str, Any], said: str
+) -> None:
+    assert Scenario(**values).stack == "attention"
+    with pytest.raises(ScenarioError, match=f"^stack='{stack}' {re.escape(said)}") as caught:
+        Scenario(stack=stack, **values)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("key_text", {"key_text": "other words"}),
+        ("key_len", {"source": "normal", "key_len": 5}),
+        ("key_table", {"source": "table", "table": "1 2", "key_table": "3 4"}),
+        ("key_file", {"source": "upload", "key_file": "abc mine.npz"}),
+    ],
+)
+def test_an_encoder_has_no_key_of_its_own(field: str, values: dict[str, Any]) -> None:
+    empty = "None" if field == "key_len" else "''"
+    expected = (
+        f"^stack='encoder' attends to its own query alone, so {field} must be {empty}: empty it, or set "
+        "stack='decoder' or stack='encoder-decoder'\\.$"
+    )
+    with pytest.raises(ScenarioError, match=expected) as caught:
+        Scenario(stack="encoder", **values)
+    assert caught.value.field == field
+    assert Scenario(stack="decoder", **values).cross_attention
+
+
+def test_the_stacks_settings_mean_nothing_to_the_layer_alone() -> None:
+    s = Scenario(num_layers=3, memory_mask="causal", tgt_padding="4, 2", norm_first=True)
+    assert not s.has_memory
+    assert [Scenario(stack=kind).has_memory for kind in ("encoder", "decoder", "encoder-decoder")] == [
+        False,
+        True,
+        True,
+    ]
+
+
 def test_a_device_must_look_like_one() -> None:
     with pytest.raises(ScenarioError, match=r"^device must be cpu, mps, cuda or cuda:<number>, not 'tpu'\.$"):
         Scenario(device="tpu")
@@ -240,9 +334,3 @@ def test_a_mask_is_stored_as_it_prints_and_a_bad_one_names_its_field() -> None:
 )
 def test_attention_is_cross_attention_when_the_key_is_not_the_query(values: dict[str, Any], cross: bool) -> None:
     assert Scenario(**values).cross_attention is cross
-
-
-def test_a_view_forgets_indices_that_the_run_does_not_have() -> None:
-    view = View(item=3, head=7, query=9, key=9, scale="log")
-    assert view.within(4, 8, 10, 10) == view
-    assert view.within(1, 2, 9, 10) == View(scale="log")

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mha_viz.attention import memory
+from mha_viz.attention import memory, stack
 from mha_viz.attention.calls import Call, Layout, batch_first_of
 from mha_viz.attention.device import resolve
 from mha_viz.attention.layer import arguments, shared_module
 from mha_viz.attention.perturbation import replacements
 from mha_viz.errors import InputError
 from mha_viz.inputs.assemble import build, sizes
-from mha_viz.scenario import Scenario
+from mha_viz.scenario import ATTENTION, ENCODER, Scenario
 
 Target = Scenario | Callable[..., Any]
 Perturbed = int | str | Sequence[int | str]
@@ -79,7 +79,7 @@ def experiment(
         if x is not None or args or kwargs:
             raise InputError("A Scenario brings its own inputs and masks, so reach takes no further arguments with it.")
         call, batched, batch_first = _scenario_call(target), not target.unbatched, target.batch_first
-        slots = [call.slot(name) for name in _listed(("key", "value") if perturb is None else perturb)]
+        slots = [call.slot(name) for name in _listed(_usual(target) if perturb is None else perturb)]
     else:
         if not isinstance(x, Tensor):
             raise InputError(f"x must be a tensor, not {type(x).__name__}.")
@@ -99,10 +99,17 @@ def experiment(
     return Experiment(call, layout, groups, own, moved, seed)
 
 
+def _usual(s: Scenario) -> Perturbed:
+    """Return what is perturbed by default: what a layer looks at, or what a stack carries on."""
+    return {ATTENTION: ("key", "value"), ENCODER: "src"}.get(s.stack, "tgt")
+
+
 def _scenario_call(s: Scenario) -> Call:
     """Return the module's call as the Scenario has it; as for a run, it is refused where memory would not do."""
     resolve(s.device)
     memory.check(s, sizes(s))
+    if s.stack != ATTENTION:
+        return Call.of(stack.module(s), (), stack.arguments(s, build(s)))
     returned = {"need_weights": s.need_weights, "average_attn_weights": s.average_attn_weights}
     return Call.of(shared_module(s), (), arguments(s, build(s)) | returned)
 

@@ -15,25 +15,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mha_viz.attention import memory, sdpa
+from mha_viz.attention import memory, sdpa, stack
 from mha_viz.attention.device import resolve, synchronise
 from mha_viz.attention.layer import arguments, placed, seeded, shared_module
 from mha_viz.attention.records import LayerAttention, Run
-from mha_viz.errors import DeviceError, InputError
+from mha_viz.attention.timed import timed
+from mha_viz.errors import InputError
 from mha_viz.inputs.assemble import Inputs, Sizes, build, sizes
 from mha_viz.masks import encode
-from mha_viz.scenario import Scenario
+from mha_viz.scenario import ATTENTION, Scenario
 
 
 def run(s: Scenario, inputs: Inputs | None = None) -> Run:
-    """Run a real `nn.MultiheadAttention` forward and return everything there is to see of it.
+    """Run a real `nn.MultiheadAttention`, or a stack of layers around it, and return everything there is to see of it.
 
     Args:
         s: The settings.
         inputs: Tensors of one's own instead of the Scenario's (see `Inputs.of`).
 
     Returns:
-        A Run with one layer: weights [N, H, L, S] and output [N, L, E] on the Scenario's device.
+        A Run with one layer, or of a stack one for each attention call, in call order: weights [N, H, L, S] and
+        output [N, L, E] on the Scenario's device.
 
     Raises:
         DeviceError: The device is not there, or the module can't run in this dtype on it.
@@ -43,6 +45,8 @@ def run(s: Scenario, inputs: Inputs | None = None) -> Run:
     resolve(s.device)
     memory.check(s, sizes(s) if inputs is None else _sizes_of(s, inputs))
     inputs = inputs or build(s)
+    if s.stack != ATTENTION:
+        return stack.run(s, inputs)
     layer = shared_module(s)
     call = arguments(s, inputs)
     return _recorded(s, inputs, layer, call)
@@ -127,7 +131,9 @@ def _recorded(
     s: Scenario, inputs: Inputs, layer: nn.MultiheadAttention, call: dict[str, Any], fast: bool = False
 ) -> Run:
     """Call the layer for its weights, and once more as the Scenario asks if that is something else."""
-    explicit_output, weights, seconds, peak = _timed(s, layer, call, fast)
+    (explicit_output, weights), seconds, peak = timed(
+        s, "nn.MultiheadAttention", lambda: _forward(s, layer, call, need_weights=True, average=False, fast=fast)
+    )
     output, returned = explicit_output, weights
     if not s.need_weights or s.average_attn_weights:
         output, returned = _forward(s, layer, call, s.need_weights, s.average_attn_weights)
@@ -161,26 +167,6 @@ def _forward(
     with torch.set_grad_enabled(not fast), random:
         output, weights = layer(**call, need_weights=need_weights, average_attn_weights=average)
     return output.detach(), None if weights is None else weights.detach()
-
-
-def _timed(
-    s: Scenario, layer: nn.MultiheadAttention, call: dict[str, Any], fast: bool
-) -> tuple[Tensor, Tensor, float, int | None]:
-    on_cuda = s.device.startswith("cuda")
-    if on_cuda:
-        torch.cuda.reset_peak_memory_stats(s.device)
-    synchronise(s.device)
-    start = time.perf_counter()
-    try:
-        output, weights = _forward(s, layer, call, need_weights=True, average=False, fast=fast)
-    except (RuntimeError, NotImplementedError, AssertionError) as error:
-        if "not implemented" in str(error):
-            message = f"dtype {s.dtype} is not supported by nn.MultiheadAttention on {s.device}: choose another dtype."
-            raise DeviceError(message, field="dtype") from error
-        raise InputError(f"nn.MultiheadAttention refused the call: {str(error).splitlines()[0]}") from error
-    synchronise(s.device)
-    seconds = time.perf_counter() - start
-    return output, weights, seconds, torch.cuda.max_memory_allocated(s.device) if on_cuda else None
 
 
 def _change(output: Tensor, explicit: Tensor) -> float:

@@ -73,14 +73,9 @@ def arguments(s: Scenario, inputs: Inputs) -> dict[str, Any]:
 
     `key` and `value` stay the same object as `query` where they are in `inputs`, as in a self-attention call.
     """
-    device, dtype = s.device, getattr(torch, s.dtype)
     n, length, keys = inputs.query.shape[0], inputs.query.shape[1], inputs.key.shape[1]
-    attn_mask = _attn_mask(s, n, length, keys)
-    padding = None
-    if inputs.key_lengths is not None:
-        # Of mixed kinds torch warns; a score bias makes the mask float whatever was asked for.
-        encoding: encode.Encoding = "float" if s.score_bias or s.mask_encoding == "float" else "bool"
-        padding = encode.key_padding_mask(inputs.key_lengths, keys, encoding=encoding, dtype=dtype, device=device)
+    attn_mask = shared_mask(s, s.mask, s.score_bias, n, length, keys)
+    padding = padding_mask(s, inputs.key_lengths, keys)
     return {
         **placed(s, inputs),
         "key_padding_mask": padding[0] if padding is not None and s.unbatched else padding,
@@ -98,25 +93,49 @@ def placed(s: Scenario, inputs: Inputs) -> dict[str, Any]:
     return {name: made[id(getattr(inputs, name))] for name in ("query", "key", "value")}
 
 
-_MASK_FIELDS = attrgetter("mask", "score_bias", "mask_encoding", "num_heads", "dtype", "device")
+_MASK_FIELDS = attrgetter("score_bias", "mask_encoding", "num_heads", "dtype", "device")
 
 
 def _mask_bytes(mask: Tensor | None) -> int:
     return 0 if mask is None else mask.nbytes
 
 
-@remembered(128, key=lambda s, *sizes: (_MASK_FIELDS(s), sizes), size=_mask_bytes)
-def _attn_mask(s: Scenario, items: int, length: int, keys: int) -> Tensor | None:
+def encoding_of(s: Scenario) -> encode.Encoding:
+    """Return how all masks of a call reach the module; of mixed kinds torch warns, and a score bias needs a float."""
+    return "float" if s.score_bias or s.mask_encoding == "float" else "bool"
+
+
+@remembered(128, key=lambda s, *about: (_MASK_FIELDS(s), about), size=_mask_bytes)
+def shared_mask(s: Scenario, mask: str, score_bias: str, items: int, length: int, keys: int) -> Tensor | None:
+    """Return the `attn_mask` argument [L, S] or [N * H, L, S] for texts of the mask language; it must not be changed.
+
+    Args:
+        s: Says how it is encoded, for how many heads, and where it lies.
+        mask: What each query may attend to.
+        score_bias: Added to the scores; may be empty.
+        items: N.
+        length: L.
+        keys: S.
+    """
     return encode.attn_mask(
-        masks.mask(s.mask),
-        masks.score_bias(s.score_bias) if s.score_bias else None,
+        masks.mask(mask),
+        masks.score_bias(score_bias) if score_bias else None,
         query_len=length,
         key_len=keys,
         batch_size=items,
         num_heads=s.num_heads,
-        encoding="float" if s.mask_encoding == "float" else "bool",
+        encoding=encoding_of(s),
         dtype=getattr(torch, s.dtype),
         device=s.device,
+    )
+
+
+def padding_mask(s: Scenario, lengths: tuple[int, ...] | None, keys: int) -> Tensor | None:
+    """Return the `key_padding_mask` argument [N, S] for keys of which the first `lengths[n]` are real."""
+    if lengths is None:
+        return None
+    return encode.key_padding_mask(
+        lengths, keys, encoding=encoding_of(s), dtype=getattr(torch, s.dtype), device=s.device
     )
 
 

@@ -7,7 +7,7 @@ import os
 from mha_viz import masks
 from mha_viz.errors import CapacityError
 from mha_viz.inputs.assemble import Sizes
-from mha_viz.scenario import Scenario
+from mha_viz.scenario import ATTENTION, DECODER, ENCODER, ENCODER_DECODER, Scenario
 
 LIMIT_VARIABLE = "MHA_VIZ_MEMORY_LIMIT_MB"
 DEFAULT_LIMIT_MB = 2_048
@@ -23,8 +23,10 @@ def estimate(s: Scenario, size: Sizes) -> int:
     """Return about how many bytes a forward holds at its peak, masks and inputs included.
 
     The explicit path keeps the scores and the weights, both [N, H, L, S]; a mask for each item or head, and dropout,
-    keep more of that size.
+    keep more of that size. A stack keeps the weights of all its attention calls at once.
     """
+    if s.stack != ATTENTION:
+        return _of_stack(s, size)
     n, length, keys = size.batch_size, size.query_len, size.key_len + s.add_bias_kv + s.add_zero_attn
     full = n * s.num_heads * length * keys
     names = variables(s)
@@ -36,6 +38,34 @@ def estimate(s: Scenario, size: Sizes) -> int:
     tokens = n * (5 * length * s.embed_dim + 2 * keys * (s.embed_dim + (s.kdim or s.embed_dim)))
     layer = 5 * s.embed_dim**2
     return int((full * copies + tokens + layer) * ITEM_BYTES[s.dtype] + indexed)
+
+
+def attention_calls(s: Scenario, size: Sizes) -> list[tuple[int, int, frozenset[str]]]:
+    """Return (queries, keys, the mask's variables) of the attention calls in one layer of a stack, or of each half."""
+    own = (size.query_len, size.query_len, variables(s))
+    if s.stack == ENCODER:
+        return [own]
+    to_memory = (size.query_len, size.key_len, masks.mask(s.memory_mask).variables)
+    in_source = (size.key_len, size.key_len, masks.mask(s.src_mask).variables)
+    return [own, to_memory] if s.stack == DECODER else [in_source, own, to_memory]
+
+
+def _of_stack(s: Scenario, size: Sizes) -> int:
+    """Estimate as `estimate`: of each layer its weights twice, in the records and for the gradients, which stay on."""
+    calls = attention_calls(s, size)
+    n, dim, hidden = size.batch_size, s.embed_dim, s.dim_feedforward or 4 * s.embed_dim
+    dropping = bool(s.training and s.dropout)
+    weights = [n * s.num_heads * length * keys for length, keys, _ in calls]
+    copies = [(n if "b" in names else 1) * (s.num_heads if "h" in names else 1) for *_, names in calls]
+    masked = [length * keys * count for (length, keys, _), count in zip(calls, copies, strict=True)]
+    halves = 1 + (s.stack == ENCODER_DECODER)
+    rows = n * (size.query_len + (halves - 1) * size.key_len)
+    tokens = n * sum((7 * length + 3 * keys) * dim for length, keys, _ in calls)
+    wide = rows * ((1 + 2 * dropping) * hidden + (4 + 6 * dropping) * dim)
+    parameters = (2 * len(calls) * 4 * dim + halves * 2 * hidden) * dim  # each attention is copied for the records
+    each = (2 + 2 * dropping) * sum(weights) + tokens + wide + parameters
+    at_once = 1.5 * max(weights) + sum(masked)
+    return int(1.05 * (s.num_layers * each + at_once) * ITEM_BYTES[s.dtype] + 10 * max(masked))
 
 
 def variables(s: Scenario) -> frozenset[str]:
@@ -53,6 +83,14 @@ def check(s: Scenario, size: Sizes) -> None:
     needed, limit = estimate(s, size), limit_bytes()
     if needed <= limit:
         return
+    if s.stack != ATTENTION:
+        count = s.num_layers * len(attention_calls(s, size))
+        raise CapacityError(
+            f"The {s.stack} and the weights of its {count} attention calls in {s.dtype} would need about "
+            f"{spelled(needed)}, more than the limit of {spelled(limit)}: reduce query_len, num_layers, embed_dim or "
+            f"batch_size, or raise {LIMIT_VARIABLE}.",
+            field="query_len",
+        )
     share = 0.97 * (limit / needed) ** (0.5 if size.key_len == size.query_len else 1)
     raise CapacityError(
         f"Weights [{size.batch_size}, {s.num_heads}, {size.query_len:,}, {size.key_len:,}] in {s.dtype} would need "

@@ -23,9 +23,9 @@ from mha_viz.attention.device import resolve
 from mha_viz.attention.kernel import watched
 from mha_viz.attention.layer import arguments, seeded, shared_module
 from mha_viz.attention.path_table import Observed, PathTable, table
-from mha_viz.errors import InputError
+from mha_viz.errors import InputError, ScenarioError
 from mha_viz.inputs.assemble import build, sizes
-from mha_viz.scenario import Scenario
+from mha_viz.scenario import ATTENTION, Scenario
 
 # The fast path's switch belongs to the whole process: only one table at a time is made, so that none sees another's.
 _switch = threading.Lock()
@@ -129,6 +129,7 @@ def compare_paths(
 
     Raises:
         InputError: The target is something else, or has no query.
+        ScenarioError: A Scenario is one of a stack of layers.
         CapacityError: A Scenario would need more memory than the limit.
     """
     if isinstance(target, Scenario):
@@ -136,6 +137,9 @@ def compare_paths(
             raise InputError("A Scenario brings its own inputs and masks, so compare_paths takes none with it.")
         resolve(target.device)
         memory.check(target, sizes(target))
+        if target.stack != ATTENTION:
+            message = f"compare_paths compares the paths of one layer, so stack must be {ATTENTION!r}, not"
+            raise ScenarioError(f"{message} {target.stack!r}.", field="stack")
         layer, call = shared_module(target), arguments(target, build(target))
     elif isinstance(target, nn.MultiheadAttention):
         if not isinstance(query, Tensor) or query.dim() not in (2, 3):

@@ -17,8 +17,9 @@ from torch import Tensor
 from mha_viz.attention.experiment import Perturbed, Target, experiment
 from mha_viz.attention.reach_check import absences, allowed_by, between_items, compare_reach, leaks, reading
 from mha_viz.attention.trials import item_changes, position_changes
+from mha_viz.errors import InputError
 from mha_viz.masks import Mask
-from mha_viz.scenario import Scenario
+from mha_viz.scenario import ATTENTION, Scenario
 
 
 def reach(
@@ -48,7 +49,8 @@ def reach(
         x: Vectors [N, L, E] or [L, E], or token ids [N, L] or [L].
         *args: Further arguments, such as key and value.
         perturb: Which arguments to perturb, by number (x is 0) or name; several are replaced at the same position
-            together. Default: x; for a Scenario the key and value (in self-attention they are the query).
+            together. Default: x; for a Scenario the key and value (in self-attention they are the query), and of a
+            stack `src` in an encoder, else `tgt`.
         batch_first: Whether tensors are [N, L, ...] (True) or [L, N, ...]. Default: what the module says of itself
             (`batch_first` of the module, or of the attention in torch's Transformer classes), else True.
         vocabulary: For token ids, how many there are, or which ones may be used as replacements. Default: those in x.
@@ -118,7 +120,8 @@ def assert_reach(
         target: A module, any function of tensors, or a Scenario.
         x: Vectors [N, L, E] or [L, E], or token ids [N, L] or [L].
         *args: Further arguments.
-        allowed: As in `compare_reach`. Default: "causal"; for a Scenario its own mask and padding.
+        allowed: As in `compare_reach`. Default: "causal"; for a Scenario of one layer its own mask and padding; for
+            one of a stack it must be given.
         exact: Fail too where an allowed dependency is absent.
         own: As in `compare_reach`. Default: False; for a Scenario, whether the query is perturbed too.
         tolerance: Changes up to this size count as none.
@@ -134,9 +137,12 @@ def assert_reach(
         AssertionError: There is a leak (or an absence, if `exact`); up to 10 pairs are named, and all are counted.
         InputError: As for `reach`.
     """
+    if isinstance(target, Scenario) and target.stack != ATTENTION and allowed is None:
+        message = "allowed must say what the whole stack may see, because its mask speaks of one layer: give a mask."
+        raise InputError(message)
     asked = experiment(target, x, args, kwargs, perturb, batch_first, vocabulary, draws, seed)
     found = position_changes(asked, copies)
-    if isinstance(target, Scenario):
+    if isinstance(target, Scenario) and target.stack == ATTENTION:
         allowed = allowed_by(target) if allowed is None else allowed
         own = asked.perturbs("query") if own is None else own
     compared = compare_reach(found, "causal" if allowed is None else allowed, own=bool(own), tolerance=tolerance)

@@ -14,14 +14,14 @@ from typing import Any
 
 from torch import Tensor
 
-from mha_viz import masks, settings
+from mha_viz import settings
 from mha_viz.attention.layer import constructor
 from mha_viz.errors import InputError
+from mha_viz.export import script_masks, stack_scripts
 from mha_viz.inputs.assemble import Inputs, Tokens, build
 from mha_viz.inputs.synthetic import SOURCES, sinusoidal
 from mha_viz.inputs.text import embed
-from mha_viz.masks import ScoreBias
-from mha_viz.scenario import Scenario
+from mha_viz.scenario import ATTENTION, Scenario
 
 MAX_EMBEDDED_BYTES = 8 * 2**20
 MODULES = ("base64", "math", "zlib")
@@ -30,11 +30,15 @@ MODULES = ("base64", "math", "zlib")
 def script(s: Scenario) -> str:
     """Return the source of a program that leaves `weights` [N, H, L, S] and `output` [N, L, E] as the app has them.
 
+    Of a stack `weights` is a list with those of each attention call, and `output` is the whole stack's.
+
     Raises:
         InputError: The Scenario's inputs cannot be read, or given tensors are too large to embed.
     """
     inputs = build(s)
-    paragraphs = ["\n".join(part(s, inputs)) for part in (_inputs, _masks, _layer, _call)]
+    of_layer, of_stack = (_masks, _layer, _call), (stack_scripts.masks, stack_scripts.model, stack_scripts.call)
+    parts = (_inputs, *(of_layer if s.stack == ATTENTION else of_stack))
+    paragraphs = ["\n".join(part(s, inputs)) for part in parts]
     body = "\n\n".join(paragraphs)
     used = [f"import {name}" for name in MODULES if re.search(rf"\b{name}\.", body)]
     header = f'"""Reproduces attention weights shown by MHA Viz; needs only torch.\n\nSettings: {_settings(s)}\n"""\n'
@@ -120,38 +124,8 @@ def _embedded(tensor: Tensor, name: str) -> str:
 
 
 def _masks(s: Scenario, inputs: Inputs) -> Iterator[str]:
-    bias = masks.score_bias(s.score_bias) if s.score_bias else None
-    floating = bias is not None or s.mask_encoding == "float"
-    if s.mask == "full" and bias is None:
-        yield "attn_mask = None"
-    else:
-        yield from _attn_mask(s, bias, floating)
-    if inputs.key_lengths is None:
-        yield "key_padding_mask = None"
-        return
-    yield f"lengths = torch.tensor({list(inputs.key_lengths)})"
-    yield "key_padding_mask = torch.arange(S) >= lengths[:, None]  # [N, S], True = ignore"
-    if floating:
-        zeros = f"torch.zeros(N, S, dtype=torch.{s.dtype})"
-        yield f'key_padding_mask = {zeros}.masked_fill(key_padding_mask, float("-inf"))'
-
-
-def _attn_mask(s: Scenario, bias: ScoreBias | None, floating: bool) -> Iterator[str]:
-    mask = masks.mask(s.mask)
-    used = mask.variables | (bias.variables if bias else frozenset())
-    indices = {"b": "N).view(N, 1, 1, 1", "h": "H).view(H, 1, 1", "q": "L).view(L, 1", "k": "S"}
-    for name, size in indices.items():
-        if name in used:
-            yield f"{name} = torch.arange({size})"
-    whole = "N, H, L, S" if used & {"b", "h"} else "L, S"
-    yield f"allowed = torch.broadcast_to({mask.code()}, ({whole}))  # True = may attend"
-    if floating:
-        added = f"torch.broadcast_to(torch.as_tensor({bias.code()}), ({whole}))" if bias else f"torch.zeros({whole})"
-        yield f'attn_mask = {added}.to(torch.{s.dtype}).masked_fill(~allowed, float("-inf"))  # added to the scores'
-    else:
-        yield "attn_mask = ~allowed  # nn.MultiheadAttention reads True as: ignore"
-    if used & {"b", "h"}:
-        yield "attn_mask = attn_mask.reshape(N * H, L, S)  # index n * H + h"
+    yield from script_masks.attn_mask(s, "attn_mask", s.mask, s.score_bias)
+    yield from script_masks.key_padding_mask(s, "key_padding_mask", inputs.key_lengths, "S")
 
 
 # The layer and its call

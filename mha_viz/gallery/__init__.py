@@ -6,11 +6,23 @@ from mha_viz.errors import ScenarioError
 from mha_viz.gallery.example import EXPLORE, MASK_PAGE, Example
 from mha_viz.gallery.pitfalls import PITFALLS, of_mistake
 from mha_viz.gallery.setups import SETUPS
+from mha_viz.gallery.stacks import STACKS
 from mha_viz.scenario import Scenario
 
-__all__ = ["EXAMPLES", "EXPLORE", "MASK_PAGE", "PITFALLS", "SETUPS", "Example", "name_of", "named", "of_mistake"]
+__all__ = [
+    "EXAMPLES",
+    "EXPLORE",
+    "MASK_PAGE",
+    "PITFALLS",
+    "SETUPS",
+    "STACKS",
+    "Example",
+    "name_of",
+    "named",
+    "of_mistake",
+]
 
-EXAMPLES = (*SETUPS, *PITFALLS)
+EXAMPLES = (*SETUPS, *STACKS, *PITFALLS)
 
 
 def named(name: str) -> Example:
@@ -27,4 +39,4 @@ def named(name: str) -> Example:
 
 def name_of(scenario: Scenario) -> str | None:
     """Return the name of the example that is exactly this Scenario, or None."""
-    return next((example.name for example in SETUPS if example.scenario == scenario), None)
+    return next((example.name for example in (*SETUPS, *STACKS) if example.scenario == scenario), None)

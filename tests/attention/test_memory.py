@@ -7,8 +7,8 @@ import tracemalloc
 import pytest
 
 import mha_viz as mv
-from mha_viz.attention import memory, peak
-from mha_viz.inputs.assemble import Sizes, sizes
+from mha_viz.attention import memory, peak, stack
+from mha_viz.inputs.assemble import Sizes, build, sizes
 from mha_viz.scenario import Scenario
 
 LARGE = {"source": "normal", "query_len": 512, "num_heads": 8, "embed_dim": 64}
@@ -34,6 +34,50 @@ def test_the_estimate_is_no_less_than_the_count_and_not_much_more(more: dict[str
     s = Scenario(**{**LARGE, **more})
     counted = peak.peak_bytes(s, sizes(s))
     assert counted <= memory.estimate(s, sizes(s)) <= 2.5 * counted
+
+
+STACK = {"source": "normal", "query_len": 160, "num_heads": 8, "embed_dim": 32, "num_layers": 3, "stack": "encoder"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"mask": "full"},
+        {"mask": "causal | (h > 0)"},
+        {"mask": "causal", "training": True, "dropout": 0.1},
+        {"mask": "causal", "dtype": "float64", "padding": [150]},
+        {"mask": "full", "query_len": 32, "embed_dim": 256, "norm_first": True, "activation": "gelu"},
+        {"stack": "decoder", "key_len": 120, "memory_mask": "window(9) | (h > 1)"},
+        {"stack": "encoder-decoder", "key_len": 240},
+        {
+            "stack": "encoder-decoder",
+            "query_len": 24,
+            "key_len": 160,
+            "batch_size": 3,
+            "training": True,
+            "dropout": 0.1,
+        },
+    ],
+    ids=str,
+)
+def test_the_estimate_of_a_stack_is_no_less_than_what_its_run_holds_and_not_much_more(more: dict[str, object]) -> None:
+    s = Scenario(**{**STACK, **more})
+    inputs = build(s)
+    with peak._Ledger() as ledger:
+        stack.run(s, inputs)
+    assert ledger.peak <= memory.estimate(s, sizes(s)) <= 1.7 * ledger.peak
+
+
+def test_a_stack_that_does_not_fit_is_refused_before_anything_is_allocated() -> None:
+    s = Scenario(source="normal", query_len=20_000, stack="encoder-decoder", num_layers=24)
+    expected = (
+        r"^The encoder-decoder and the weights of its 72 attention calls in float32 would need about [\d,.]+ [GT]B, "
+        r"more than the limit of 2\.15 GB: reduce query_len, num_layers, embed_dim or batch_size, or raise "
+        r"MHA_VIZ_MEMORY_LIMIT_MB\.$"
+    )
+    with pytest.raises(mv.CapacityError, match=expected) as caught:
+        mv.run(s)
+    assert caught.value.field == "query_len"
 
 
 def test_the_count_is_what_the_real_forward_holds() -> None:

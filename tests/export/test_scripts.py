@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 import mha_viz as mv
 from mha_viz import gallery
+from mha_viz.attention import stack
 from mha_viz.inputs import store
+from mha_viz.inputs.assemble import build
 from mha_viz.inputs.synthetic import SOURCES
 from mha_viz.inputs.upload import Upload
 from mha_viz.masks import PATTERNS
@@ -26,23 +28,62 @@ from mha_viz.scenario import Scenario
 
 def executed(source: str) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": "exported"}
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), torch.random.fork_rng(devices=[]):
         exec(compile(source, "exported.py", "exec"), names)
     return names
 
 
+def assert_reproduces_the_stack(s: Scenario) -> None:
+    run = mv.run(s)
+    names = executed(mv.export.script(s))
+    assert len(names["weights"]) == len(run.layers)
+    for found, layer in zip(names["weights"], run.layers, strict=True):
+        assert torch.equal(found.nan_to_num(-1), layer.weights.nan_to_num(-1))
+    own = stack.module(s)
+    stack.ask_for_weights(own)
+    expected = stack.forward(s, own, stack.arguments(s, build(s)))
+    assert torch.equal(names["output"].nan_to_num(-1), expected.nan_to_num(-1))
+
+
 def assert_reproduces(s: Scenario) -> None:
     layer = mv.run(s).layers[0]
-    state = torch.random.get_rng_state()
     names = executed(mv.export.script(s))
-    torch.random.set_rng_state(state)
     assert torch.equal(names["weights"].nan_to_num(-1), layer.weights.nan_to_num(-1))
     assert torch.equal(names["output"].nan_to_num(-1), layer.output.nan_to_num(-1))
 
 
 @pytest.mark.parametrize("example", gallery.EXAMPLES, ids=lambda e: e.name)
 def test_the_script_of_every_example_reproduces_its_weights(example: gallery.Example) -> None:
-    assert_reproduces(example.scenario)
+    reproduces = assert_reproduces if example.scenario.stack == "attention" else assert_reproduces_the_stack
+    reproduces(example.scenario)
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder", "encoder-decoder"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"norm_first": True, "activation": "gelu", "bias": False, "dim_feedforward": 10},
+        {"batch_first": False, "batch_size": 2, "padding": "5, 3", "tgt_padding": "6, 4", "num_layers": 2},
+        {"training": True, "dropout": 0.3, "num_layers": 2, "qk_scale": 1.0},
+        {"dtype": "float64", "score_bias": "alibi", "padding": [5], "tgt_padding": [6]},
+        {"dtype": "bfloat16", "mask_encoding": "float", "padding": [5]},
+        {"mask": "causal | (h > 0)", "memory_mask": "window(4) | (b == 1)", "src_mask": "causal", "batch_size": 2},
+    ],
+    ids=str,
+)
+def test_the_script_of_a_stack_reproduces_every_call(kind: str, more: dict[str, Any]) -> None:
+    memory = {} if kind == "encoder" else {"key_len": 5}
+    length = 5 if kind == "encoder" else 6
+    usual = {"source": "normal", "query_len": length, "stack": kind, "num_layers": 1}
+    assert_reproduces_the_stack(Scenario(**{**usual, **memory, **more}))
+
+
+def test_the_script_of_a_stack_refuses_what_the_stack_refuses() -> None:
+    table = {"source": "table", "table": "1 2\n3 4", "value_table": "5 6\n7 8", "embed_dim": 2, "num_heads": 1}
+    s = Scenario(stack="decoder", **table)
+    for ask in (mv.run, mv.export.script):
+        with pytest.raises(mv.InputError, match=r"^A stack's memory is both key and value"):
+            ask(s)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -98,7 +139,12 @@ def test_tensors_too_large_to_write_into_a_script_are_refused(monkeypatch: pytes
 
 
 def test_the_script_imports_torch_and_the_standard_library_alone() -> None:
-    for s in (Scenario(), Scenario(source="clusters"), Scenario(source="table", table="1 2", embed_dim=2, num_heads=1)):
+    for s in (
+        Scenario(),
+        Scenario(stack="encoder-decoder"),
+        Scenario(source="clusters"),
+        Scenario(source="table", table="1 2", embed_dim=2, num_heads=1),
+    ):
         tree = ast.parse(mv.export.script(s))
         imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
         assert imported <= {"torch", "base64", "math", "zlib"}
