@@ -22,7 +22,7 @@ def head_grid(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared
     """Return a heatmap for each head of one batch item."""
     record = _checked(run, layer, item)
     weights = _array(record.weights[item])  # [H, L, S]
-    titles = [f"head {h}" for h in range(len(weights))]
+    titles = [record.head_name(h) for h in range(len(weights))]
     return spec_of(run, layer, item, _panels(weights, states.of_heads(record, item), titles, scale))
 
 
@@ -38,7 +38,8 @@ def head(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale
     """Return a heatmap of one head of one batch item."""
     record = _checked(run, layer, item, head)
     weights = _array(record.weights[item, head])[None]  # [1, L, S]
-    return spec_of(run, layer, item, _panels(weights, [states.of_head(record, item, head)], [f"head {head}"], scale))
+    codes = [states.of_head(record, item, head)]
+    return spec_of(run, layer, item, _panels(weights, codes, [record.head_name(head)], scale))
 
 
 def detail(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
@@ -46,9 +47,9 @@ def detail(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Sca
     record = _checked(run, layer, item, head)
     weights = np.stack([_array(record.average[item]), _array(record.weights[item, head])])  # [2, L, S]
     codes = [states.of_average(record, item), states.of_head(record, item, head)]
-    panels = _panels(weights, codes, [_average_title(record), f"head {head}"], scale)
+    panels = _panels(weights, codes, [_average_title(record), record.head_name(head)], scale)
     mask = Panel(
-        title=f"mask of head {head}",
+        title=f"mask of {record.head_name(head)}",
         values=np.ones_like(weights[1]),
         weights=weights[1],
         codes=states.of_mask(record, item, head),
@@ -106,7 +107,7 @@ def spec_of(run: Run, layer: int, item: int, panels: list[Panel]) -> Spec:
     """Return panels of equal shape side by side, with the run's tokens on their axes, pooled if they are too many."""
     side = pooling.factor(sum(panel.weights.size for panel in panels))
     data = [trace for index, panel in enumerate(panels) for trace in _traces(_pooled(panel, side), index)]
-    tokens = (pooling.labels(names, side) for names in (run.query_tokens(item), run.key_tokens(item, layer)))
+    tokens = (pooling.labels(names, side) for names in (run.query_tokens(item, layer), run.key_tokens(item, layer)))
     layout = _layout([panel.title for panel in panels], *tokens)
     layout["meta"]["pool"] = side
     return {"data": data, "layout": layout}

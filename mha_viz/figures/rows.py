@@ -94,7 +94,7 @@ def links(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, query: int 
         data = [
             _shade(where[(shade == n) & ~chosen], (length, keys), n, faint=True) for n in range(1, SHADES + 1)
         ] + data
-    data.append(_ends(run.query_tokens(item), 0, "middle left"))
+    data.append(_ends(run.query_tokens(item, layer), 0, "middle left"))
     data.append(_ends(run.key_tokens(item, layer), 1, "middle right"))
     total = int((weights > 0).sum())
     title = f"the {len(values):,} largest of {total:,} weights" if len(values) < total else ""
