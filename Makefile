@@ -78,8 +78,9 @@ browser: .venv/.dev-stamp
 	$(PIP) -r requirements.txt
 	@touch $@
 
-.venv/.dev-stamp: requirements-dev.txt .venv/.run-stamp
+.venv/.dev-stamp: requirements-dev.txt requirements-nodeps.txt .venv/.run-stamp
 	$(PIP) -r requirements-dev.txt
+	$(PIP) --no-deps -r requirements-nodeps.txt
 	@touch $@
 
 clean:

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 import mha_viz
 from mha_viz.cli import main
 from mha_viz.doctor import check
+from mha_viz.export import run_file
 from mha_viz.masks.recognise import recognise
+from mha_viz.ui import launch
 
 HIDDEN = np.triu(np.ones((5, 5), dtype=bool), 1)
 PADDING = np.arange(5) >= np.array([[5], [3]])
@@ -196,12 +199,66 @@ def test_a_file_that_is_too_large_is_not_read_whole(capsys: Captured, files: Pat
 
 def test_help_and_version(capsys: Captured) -> None:
     assert run(capsys, "--version") == (0, f"mha-viz {mha_viz.__version__}\n", "")
-    status, output, _ = run(capsys)
+    status, output, _ = run(capsys, "--help")
     assert status == 0
     assert "check" in output
-    assert run(capsys, "--help")[:2] == (0, output)
+    assert "open" in output
     assert "Exit status: 0 if nothing is wrong, 1 if something was found" in run(capsys, "check", "--help")[1]
     assert run(capsys, "cure")[0] == 2
+
+
+# The app
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the app was started with, instead of starting it."""
+    calls: list[dict[str, Any]] = []
+
+    def serve(**arguments: Any) -> int:
+        calls.append({**arguments, "run": os.environ.get("MHA_VIZ_RUN")})
+        return 0
+
+    monkeypatch.setattr(launch, "serve", serve)
+    monkeypatch.setenv("MHA_VIZ_RUN", "")
+    monkeypatch.delenv("MHA_VIZ_RUN")
+    return calls
+
+
+def test_without_a_command_the_app_starts(served: list[dict[str, Any]], capsys: Captured) -> None:
+    assert run(capsys) == (0, "", "")
+    assert run(capsys, "open") == (0, "", "")
+    assert served == [{"host": "localhost", "port": None, "page": "", "browser": True, "run": None}] * 2
+
+
+def test_the_app_opens_on_a_run_file(served: list[dict[str, Any]], capsys: Captured, files: Path) -> None:
+    run_file.save(mha_viz.run(mha_viz.Scenario()), files / "run.safetensors")
+    arguments = ["open", "run.safetensors", "--port", "9000", "--host", "0.0.0.0", "--no-browser"]
+    assert run(capsys, *arguments) == (0, "", "")
+    place = str((files / "run.safetensors").resolve())
+    assert served == [{"host": "0.0.0.0", "port": 9000, "page": "your_model", "browser": False, "run": place}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.safetensors"], "mha-viz: 'none.safetensors' cannot be opened: no such file or directory."),
+        (["good.npy"], "mha-viz: good.npy must end with one of .safetensors."),
+        (
+            ["mask.safetensors"],
+            "mha-viz: mask.safetensors holds tensors, but no run: a run file is what run.save writes.",
+        ),
+        (["--port", "0"], "mha-viz open: error: argument --port: must be a whole number from 1 to 65535, not '0'"),
+        (["--port", "x"], "mha-viz open: error: argument --port: must be a whole number from 1 to 65535, not 'x'"),
+    ],
+)
+def test_what_cannot_be_opened_is_said_in_a_sentence(
+    arguments: list[str], message: str, served: list[dict[str, Any]], capsys: Captured, files: Path
+) -> None:
+    safetensors.torch.save_file({"mask": torch.ones(2, 2)}, files / "mask.safetensors")
+    status, output, errors = run(capsys, "open", *arguments)
+    assert (status, output, served) == (2, "", [])
+    assert errors.splitlines()[-1] == message
 
 
 def test_the_program_runs_as_a_module_and_loads_no_streamlit(files: Path, repository: Path) -> None:

@@ -1,10 +1,11 @@
-"""A run in a glance: its average weights as a small picture."""
+"""Weights as small pictures: a run in a glance, by its average weights, and any weights by the grammar's colours."""
 
 from __future__ import annotations
 
 import base64
 import io
 import re
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from PIL import Image
 
 from mha_viz.attention.records import Run
 from mha_viz.figures import grammar, states
+from mha_viz.figures.grammar import Codes, Floats
 
 Pixels = NDArray[np.uint8]
 
@@ -22,14 +24,25 @@ def thumbnail(run: Run, *, size: int = 160, item: int = 0) -> Pixels:
     Cells are whole pixels wide, so that none is lost; masked, NaN and violated cells have the grammar's colours.
     """
     weights = run.layers[0].average[item].float().cpu().numpy()  # [L, S]
-    top = float(np.nanmax(weights, initial=0.0)) or 1.0
-    pixels = _colours()[np.nan_to_num(weights / top * 255, nan=0.0).astype(np.uint8)]  # [L, S, 3]
-    codes = states.of_average(run.layers[0], item)
+    pixels = painted(weights, states.of_average(run.layers[0], item))
+    cell = -(-size // max(weights.shape))
+    return pixels.repeat(cell, axis=0).repeat(cell, axis=1)
+
+
+def painted(weights: Floats, codes: Codes | None) -> Pixels:
+    """Return weights [L, S] as a picture [L, S, 3], one pixel a cell, from 0 to the largest of them.
+
+    Args:
+        weights: Of one head, or an average.
+        codes: What is masked, NaN or violated, as `states` has it; None for nothing.
+    """
+    finite = np.nan_to_num(weights, nan=0.0, posinf=0.0, neginf=0.0)
+    top = float(finite.max(initial=0.0)) or 1.0
+    pixels = _colours()[(finite.clip(0.0) / top * 255).astype(np.uint8)]
     if codes is not None:
         for code in range(grammar.MASKED, grammar.VIOLATION + 1):
             pixels[codes == code] = _rgb(grammar.STATE_COLOURS[code])
-    cell = -(-size // max(weights.shape))
-    return pixels.repeat(cell, axis=0).repeat(cell, axis=1)
+    return pixels
 
 
 def data_url(pixels: Pixels) -> str:
@@ -39,6 +52,7 @@ def data_url(pixels: Pixels) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
+@cache
 def _colours() -> Pixels:
     stops = [edge for edge, _ in grammar.WEIGHT_COLOURS]
     parts = np.array([_rgb(colour) for _, colour in grammar.WEIGHT_COLOURS])

@@ -12,7 +12,7 @@ from PIL import Image
 import mha_viz as mv
 from mha_viz import gallery
 from mha_viz.figures import grammar
-from mha_viz.figures.thumbnail import data_url, thumbnail
+from mha_viz.figures.thumbnail import data_url, painted, thumbnail
 
 
 @pytest.mark.parametrize("example", gallery.EXAMPLES, ids=lambda e: e.name)
@@ -39,3 +39,14 @@ def test_a_url_holds_the_picture_itself() -> None:
     kind, held = data_url(pixels).split(",")
     assert kind == "data:image/png;base64"
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(held)))), pixels)
+
+
+def test_any_weights_are_painted_from_zero_to_their_largest() -> None:
+    weights = np.array([[0.0, 0.5, np.nan, np.inf], [-1.0, 0.25, 0.1, 0.2]], dtype=np.float32)
+    codes = np.array([[0, 0, grammar.NAN, grammar.VIOLATION], [0, 0, grammar.MASKED, grammar.BOTH]], dtype=np.uint8)
+    pixels = painted(weights, codes)
+    assert pixels.shape == (2, 4, 3)
+    assert pixels[0].tolist() == [[68, 1, 84], [253, 231, 37], [255, 79, 163], [255, 74, 28]]
+    assert pixels[1, 0].tolist() == [68, 1, 84]
+    assert pixels[1, 2:].tolist() == [[190, 190, 190]] * 2
+    assert painted(np.zeros((2, 2), dtype=np.float32), None).tolist() == [[[68, 1, 84]] * 2] * 2

@@ -1,28 +1,25 @@
-"""The command line: `mha-viz check mask.npy --heads 8 --intent causal`.
-
-Exit status: 0 if nothing is wrong, 1 if something was found, 2 if a file or an argument cannot be read.
-"""
+"""`mha-viz check mask.npy --heads 8 --intent causal`: what is wrong with the masks of a call."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-import mha_viz
 from mha_viz.doctor import Report, check
-from mha_viz.errors import InputError, MhaVizError
+from mha_viz.errors import InputError
+from mha_viz.inputs.disk import read_bytes
 from mha_viz.inputs.raw_mask import LIMITS, SUFFIXES, RawMask, read_mask
 from mha_viz.inputs.raw_mask_text import MAX_CHARACTERS, parse_mask
 from mha_viz.masks.recognise import Recognised, recognise
 
-OK, FOUND, UNREADABLE = 0, 1, 2
+OK, FOUND = 0, 1
+
+HELP = "Says what is wrong with the masks of a call, as they would be passed to torch."
 
 CONVENTIONS = {
     "mha": "True = ignore, as nn.MultiheadAttention reads it",
@@ -33,40 +30,8 @@ _DTYPES = ("float32", "float64", "float16", "bfloat16")
 _GUESSES = 3
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program and return its exit status.
-
-    Args:
-        arguments: Those of the command line, without the program's name; of this process if None.
-
-    Raises:
-        SystemExit: The arguments are wrong (2), or only help or the version was asked for (0).
-    """
-    parser = _parser()
-    given = parser.parse_args(arguments)
-    if given.command is None:
-        parser.print_help()
-        return OK
-    try:
-        return _check(given)
-    except MhaVizError as error:
-        sys.stderr.write(f"mha-viz: {error}\n")
-        return UNREADABLE
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mha-viz", description="Sees what torch.nn.MultiheadAttention does.")
-    parser.add_argument("--version", action="version", version=f"mha-viz {mha_viz.__version__}")
-    commands = parser.add_subparsers(dest="command", title="commands", metavar="")
-    _add_check(commands.add_parser("check", help="say what is wrong with a mask", description=_CHECK, epilog=_STATUS))
-    return parser
-
-
-_CHECK = "Says what is wrong with the masks of a call, as they would be passed to torch."
-_STATUS = "Exit status: 0 if nothing is wrong, 1 if something was found, 2 if a file or an argument cannot be read."
-
-
-def _add_check(command: argparse.ArgumentParser) -> None:
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `check`."""
     formats = f"{', '.join(SUFFIXES)}, or - for text on standard input"
     command.add_argument("mask", nargs="?", help=f"file of the attn_mask, or of both masks: {formats}")
     command.add_argument("--key-padding-mask", metavar="FILE", help="file of the key_padding_mask")
@@ -87,7 +52,12 @@ def _size(text: str) -> int:
     return int(text)
 
 
-def _check(given: argparse.Namespace) -> int:
+def run(given: argparse.Namespace) -> int:
+    """Print the report and return the exit status: 0 if nothing is wrong, 1 if something was found.
+
+    Raises:
+        MhaVizError: A file or an argument cannot be read.
+    """
     masks = _masks(given.mask, given.key_padding_mask)
     if not masks and not given.is_causal:
         raise InputError("check needs the file of a mask, --key-padding-mask FILE or --is-causal.")
@@ -130,13 +100,8 @@ def _masks(mask: str | None, padding: str | None) -> dict[str, Tensor]:
 def _read(path: str) -> RawMask:
     if path == "-":
         return parse_mask(sys.stdin.read(MAX_CHARACTERS + 1))
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(LIMITS.max_bytes + 1)  # one more than is allowed, so that a larger file is refused
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise InputError(f"{path!r} cannot be opened: {(reason or 'it is no file name').lower()}.") from None
-    return read_mask(path, data)
+    # One byte more than is allowed is read, so that a larger file is refused.
+    return read_mask(path, read_bytes(path, most=LIMITS.max_bytes))
 
 
 # Output

@@ -1,0 +1,173 @@
+"""Two pictures of weights side by side, and the difference between them in colours of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mha_viz.attention.compare import Comparison, Selected
+from mha_viz.attention.records import Run
+from mha_viz.errors import InputError
+from mha_viz.figures import grammar, pooling, states
+from mha_viz.figures.grammar import BOTH, NAN, PLAIN, Codes, Floats, Scale, Spec
+from mha_viz.figures.heads import Panel, spec_of
+
+MAX_SIDE = 160
+"""Cells across one panel: about as many as pixels where three stand beside each other, so that none is lost there."""
+
+DIFFERENCE = "right − left"
+
+# Blue, near white, red: told apart by every kind of colour vision, and unlike all colours of weights and states.
+CHANGE_COLOURS: list[tuple[float, str]] = [
+    (0.0, "rgb(5,72,145)"),
+    (0.25, "rgb(82,153,202)"),
+    (0.45, "rgb(214,231,241)"),
+    (0.5, "rgb(247,247,247)"),
+    (0.55, "rgb(251,223,207)"),
+    (0.75, "rgb(222,113,86)"),
+    (1.0, "rgb(150,8,32)"),
+]
+
+SIDE_COLOURS = ("rgb(33,144,141)", "rgb(222,113,86)")
+
+
+def compared(found: Comparison, *, names: tuple[str, str] = ("left", "right"), scale: Scale = "shared") -> Spec:
+    """Return three heatmaps [L, S] with common axes: the left, the right, and `right - left`.
+
+    The difference is centred at 0; a cell is grey there if the masks of both sides hide it and neither has a weight.
+    Tokens that are not the same on both sides are both named. Of more than 160 cells a side, each cell shows the
+    largest weight of a block, and in the difference the largest change with its sign.
+
+    Args:
+        found: What is compared.
+        names: Titles of the two sides.
+        scale: What a colour means on the two sides; the difference is always of the weights themselves.
+    """
+    sides = (found.left, found.right)
+    weights = np.stack([side.weights.numpy() for side in sides])  # [2, L, S]
+    values, low, high, bar = grammar.scaled(weights, scale)
+    exact = [weights[0], weights[1]]
+    shown = exact if values is weights else [values[0], values[1]]
+    codes = [_codes(side) for side in sides]
+    panels = [
+        Panel(names[i], shown[i], exact[i], codes[i], low, high, grammar.WEIGHT_COLOURS, bar if i else None)
+        for i in range(2)
+    ]
+    change: Floats = found.change.numpy()
+    top = found.largest or 1.0
+    title = {"title": {"text": "change"}}
+    panels.append(Panel(DIFFERENCE, change, change, _of_change(found, codes), -top, top, CHANGE_COLOURS, title))
+    return _drawn(found, panels)
+
+
+def rows(found: Comparison, query: int, *, names: tuple[str, str] = ("left", "right"), key: int | None = None) -> Spec:
+    """Return one query's weights on both sides as pairs of bars over the keys, with `key` marked.
+
+    Raises:
+        InputError: `query` is out of bounds.
+    """
+    length, keys = found.change.shape
+    if not 0 <= query < length:
+        raise InputError(f"query must be from 0 to {length - 1}, not {query}.", field="query")
+    tokens = _both(found.left.key_tokens, found.right.key_tokens)
+    said = [grammar.label(token) for token in tokens]
+    step = max(1, -(-keys // 32))
+    bars = [
+        {
+            "type": "bar",
+            "name": grammar.label(name),
+            "x": list(range(keys)),
+            "y": side.weights[query].numpy(),
+            "marker": {"color": colour, "line": {"width": 0}},
+            "customdata": said,
+            "hovertemplate": f"{grammar.label(name)}<br>key %{{x}} %{{customdata}}<br>weight %{{y:.4g}}<extra></extra>",
+        }
+        for side, name, colour in zip((found.left, found.right), names, SIDE_COLOURS, strict=True)
+    ]
+    layout = {
+        "height": 260,
+        "margin": {"l": 50, "r": 10, "t": 30, "b": 60},
+        "xaxis": {
+            "tickvals": list(range(0, keys, step)),
+            "ticktext": said[::step],
+            "title": {"text": "key"},
+            "showgrid": False,
+            "zeroline": False,
+            "range": [-0.5, keys - 0.5],
+        },
+        "yaxis": {"title": {"text": "weight"}, "rangemode": "tozero", "zeroline": False},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "bargap": 0.2,
+        "shapes": [] if key is None else [_around(key)],
+    }
+    return {"data": bars, "layout": layout}
+
+
+def _around(key: int) -> dict[str, Any]:
+    edges = {"x0": key - 0.5, "x1": key + 0.5, "y0": 0, "y1": 1, "yref": "paper"}
+    return {"type": "rect", **edges, "line": {"width": 0}, "fillcolor": "rgba(128,128,128,0.25)", "layer": "below"}
+
+
+def _drawn(found: Comparison, panels: list[Panel]) -> Spec:
+    """Return the panels with both sides' tokens on their axes, in blocks where they are too many to be seen."""
+    side = max(pooling.factor(sum(panel.weights.size for panel in panels)), -(-max(found.change.shape) // MAX_SIDE))
+    if side > 1:
+        panels = [*(_pooled(panel, side) for panel in panels[:2]), _pooled_change(panels[2], side)]
+    spec = spec_of(_labelled(found, side), 0, 0, panels)
+    about = spec["layout"]["meta"]
+    about["pool"] = side
+    about["panels"][2]["value_title"] = "change"
+    return spec
+
+
+def _pooled(panel: Panel, side: int) -> Panel:
+    values = pooling.largest(panel.values, side)
+    weights = values if panel.values is panel.weights else pooling.largest(panel.weights, side)
+    return replace(panel, values=values, weights=weights, codes=_pooled_codes(panel.codes, side))
+
+
+def _pooled_change(panel: Panel, side: int) -> Panel:
+    most, least = pooling.largest(panel.values, side), -pooling.largest(-panel.values, side)
+    values: Floats = np.where(np.abs(least) > np.abs(most), least, most)
+    return replace(panel, values=values, weights=values, codes=_pooled_codes(panel.codes, side))
+
+
+def _pooled_codes(codes: Codes | None, side: int) -> Codes | None:
+    return None if codes is None else pooling.worst(codes, side)
+
+
+def _labelled(found: Comparison, side: int) -> Run:
+    """Return the left run with one layer, whose one item has the labels of both sides."""
+    queries = _both(found.left.query_tokens, found.right.query_tokens)
+    keys = _both(found.left.key_tokens, found.right.key_tokens)
+    layer = replace(
+        found.left.record,
+        query_tokens=(pooling.labels(queries, side),),
+        key_tokens=(pooling.labels(keys, side),),
+        extra_keys=(),
+    )
+    return replace(found.left.run, layers=(layer,))
+
+
+def _both(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(a if a == b else f"{a} / {b}" for a, b in zip(left, right, strict=True))
+
+
+def _codes(side: Selected) -> Codes | None:
+    if side.head is None:
+        return states.of_average(side.record, side.item)
+    return states.of_head(side.record, side.item, side.head)
+
+
+def _of_change(found: Comparison, codes: list[Codes | None]) -> Codes | None:
+    """Return codes [L, S] of the difference: hidden on both sides, by either's mask, or NaN on any."""
+    broken, hidden = found.change.isnan().numpy(), found.hidden.numpy()
+    if not broken.any() and not hidden.any():
+        return None
+    by = np.zeros(hidden.shape, dtype=np.uint8)
+    for side in codes:
+        if side is not None:
+            by |= np.where(side <= BOTH, side, np.uint8(PLAIN))
+    return np.where(broken, np.uint8(NAN), np.where(hidden, by, np.uint8(PLAIN)))
