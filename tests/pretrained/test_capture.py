@@ -1,0 +1,27 @@
+"""Capturing a pretrained model that computes its attention by F.scaled_dot_product_attention."""
+
+from __future__ import annotations
+
+import torch
+import transformers
+
+from mha_viz.attention.capture import capture
+from mha_viz.pretrained import Reading, read
+
+TEXT = "The cat sat on the mat.\nHello tokenization"
+
+
+def test_captured_through_sdpa_the_built_in_models_weights_are_the_explicit_ones(minilm, tokenizer):
+    model = transformers.AutoModel.from_pretrained(minilm, attn_implementation="sdpa", local_files_only=True).eval()
+    given = tokenizer(TEXT.splitlines(), padding=True, return_tensors="pt")
+    with capture(model) as captured, torch.no_grad():
+        model(**given)
+    run = captured.run()
+    explicit = read(Reading(model="built-in", model_text=TEXT))
+    assert len(run.layers) == len(explicit.layers) == 6
+    for ours, theirs in zip(run.layers, explicit.layers, strict=True):
+        assert ours.name == theirs.name
+        assert ours.how == "function"
+        real = ~theirs.key_padding_mask  # [N, L]: what padding itself attends to may differ
+        difference = (ours.weights - theirs.weights).abs().amax(dim=(1, 3))
+        assert difference[real].max() <= 1e-5
