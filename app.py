@@ -16,7 +16,10 @@ if __name__ == "__main__":
     st.set_page_config(page_title="MHA Viz", layout="wide")
     pages = [
         st.Page("pages/explore.py", title="Explore", default=True),
+        st.Page("pages/inside.py", title="Inside"),
         st.Page("pages/masks.py", title="Masks"),
+        st.Page("pages/your_model.py", title="Your model"),
+        st.Page("pages/compare.py", title="Compare"),
         st.Page("pages/gallery.py", title="Gallery"),
         st.Page("pages/reference.py", title="Reference"),
     ]

@@ -9,10 +9,21 @@ torch.Size([1, 4, 16, 16])
 
 from mha_viz import export, figures
 from mha_viz.attention import LayerAttention, Run, run
+from mha_viz.attention.capture import Captured, capture
 from mha_viz.attention.paths import compare_paths
 from mha_viz.attention.reach import assert_reach, reach
+from mha_viz.attention.trace import Trace, trace
 from mha_viz.doctor import Finding, Report, check
-from mha_viz.errors import CapacityError, DeviceError, InputError, MaskError, MhaVizError, ScenarioError
+from mha_viz.errors import (
+    CapacityError,
+    CaptureWarning,
+    DeviceError,
+    InputError,
+    MaskError,
+    MhaVizError,
+    ScenarioError,
+)
+from mha_viz.export.run_file import load
 from mha_viz.inputs.assemble import Inputs
 from mha_viz.masks import Mask, mask, score_bias
 from mha_viz.masks.recognise import recognise
@@ -22,6 +33,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CapacityError",
+    "CaptureWarning",
+    "Captured",
     "DeviceError",
     "Finding",
     "InputError",
@@ -34,14 +47,18 @@ __all__ = [
     "Run",
     "Scenario",
     "ScenarioError",
+    "Trace",
     "assert_reach",
+    "capture",
     "check",
     "compare_paths",
     "export",
     "figures",
+    "load",
     "mask",
     "reach",
     "recognise",
     "run",
     "score_bias",
+    "trace",
 ]

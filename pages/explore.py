@@ -16,7 +16,7 @@ def explore() -> None:
     except MhaVizError as error:
         st.error(str(error))
     else:
-        panels.everything(run)
+        panels.everything(state.scenario(), run)
     controls.sidebar()
     state.publish()
 

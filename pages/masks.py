@@ -12,7 +12,7 @@ def masks() -> None:
     threads.settle()
     panels.messages()
     try:
-        mask_panels.everything(state.scenario(), state.given())
+        mask_panels.everything(state.scenario().alone, state.given())
     except MhaVizError as error:
         st.error(str(error))
     mask_controls.sidebar()

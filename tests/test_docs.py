@@ -33,8 +33,9 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.mark.parametrize("source", EXAMPLES, ids=range(len(EXAMPLES)))
-def test_the_python_examples_run(source: str) -> None:
-    names: dict[str, Any] = {"my_tensor": torch.randn(5, 64)}
+def test_the_python_examples_run(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # one of them writes a file
+    names: dict[str, Any] = {"mv": mv, "torch": torch, "my_tensor": torch.randn(5, 64)}
     exec(source, names)
     if "run" in names:
         assert names["run"].layers[0].weights.shape == (1, 4, 16, 16)

@@ -10,11 +10,10 @@ import streamlit as st
 from mha_viz import gallery, settings
 from mha_viz.attention import Run, device
 from mha_viz.errors import MhaVizError
-from mha_viz.given import Given
 from mha_viz.inputs import store
 from mha_viz.inputs.upload import SUFFIXES, read_upload
 from mha_viz.masks import PATTERNS
-from mha_viz.scenario import GROUPS, Scenario
+from mha_viz.scenario import DECODER, ENCODER, ENCODER_DECODER, GROUPS, Scenario
 from mha_viz.ui import state
 from mha_viz.ui.view import HEATMAP, View
 
@@ -22,6 +21,11 @@ FIELDS_OF_SOURCE = {
     "text": ("text", "key_text", "positions"),
     "table": ("table", "key_table", "value_table"),
     "upload": ("query_file", "key_file", "value_file"),
+}
+_STACK_FIELDS = {
+    **dict.fromkeys(("num_layers", "dim_feedforward", "activation", "norm_first"), (ENCODER, DECODER, ENCODER_DECODER)),
+    **dict.fromkeys(("memory_mask", "tgt_padding"), (DECODER, ENCODER_DECODER)),
+    "src_mask": (ENCODER_DECODER,),
 }
 _SOURCE_FIELDS = frozenset(name for names in FIELDS_OF_SOURCE.values() for name in names)
 
@@ -63,13 +67,13 @@ def history(*, redo: bool = False) -> None:
             about = "Make the change again that was taken back."
             st.button("Redo", on_click=state.redo, help=about, disabled=not state.undone(), width="stretch")
         about = "Back to the first picture; Undo works."
-        st.button("Start over", on_click=state.put, args=(Scenario(), Given()), help=about, width="stretch")
+        st.button("Start over", on_click=state.start_over, help=about, width="stretch")
 
 
 def open_example(example: gallery.Example) -> None:
     """Make an example's settings the session's."""
-    state.put(example.scenario, example.given)
-    state.look(item=example.item)
+    state.put(example.scenario, example.given or state.given())
+    state.look(layer=0, item=example.item)
 
 
 def _offer(name: str, label: str, options: list[str], choose: Callable[[str], None]) -> None:
@@ -93,13 +97,15 @@ def _choose_pattern(text: str) -> None:
 
 
 def view_bar(run: Run, view: View, *, show: bool = True) -> None:
-    """Draw the choices that change no number: kind of picture if `show`, colours, batch item, head."""
-    items, heads = run.layers[0].weights.shape[:2]
+    """Draw the choices that change no number: kind of picture if `show`, colours, layer, head, batch item."""
+    items, heads = run.layers[view.layer].weights.shape[:2]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if show:
             _view_choice("show", view.show, settings.metadata(View)["show"].choices)
         if view.show == HEATMAP or not show:
             _view_choice("scale", view.scale, settings.metadata(View)["scale"].choices)
+        if len(run.layers) > 1:
+            _view_index("layer", view.layer, len(run.layers))
         _view_index("head", view.head, heads)
         if items > 1:
             _view_index("item", view.item, items)
@@ -130,7 +136,7 @@ def _view_index(name: str, value: int, count: int) -> None:
         help=about.help,
         on_change=_look,
         args=(name,),
-        width=130,
+        width=115,
     )
 
 
@@ -148,6 +154,8 @@ def fields(wanted: Callable[[settings.Setting], bool]) -> None:
 
 
 def _applies(name: str) -> bool:
+    if name in _STACK_FIELDS:
+        return state.shown("stack") in _STACK_FIELDS[name]
     source = state.shown("source")
     return name not in _SOURCE_FIELDS or name in FIELDS_OF_SOURCE.get(source, ())
 

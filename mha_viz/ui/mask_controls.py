@@ -15,7 +15,7 @@ from mha_viz.given import CORRECT, Given
 from mha_viz.inputs.assemble import sizes
 from mha_viz.inputs.raw_mask import SUFFIXES, RawMask, read_mask
 from mha_viz.inputs.raw_mask_text import parse_mask
-from mha_viz.scenario import GROUPS, MASKS
+from mha_viz.scenario import GROUPS, MASKS, STACK
 from mha_viz.ui import controls, mask_builder, state
 from mha_viz.ui.mask_words import FUNCTIONS
 
@@ -38,7 +38,7 @@ def sidebar() -> None:
                 _bring()
         if state.given().mistake == CORRECT or state.given().file:
             _choice("api")
-        for group in GROUPS:
+        for group in (name for name in GROUPS if name != STACK):
             controls.group(group, whole=group != MASKS)
         controls.history(redo=True)
 
@@ -46,7 +46,7 @@ def sidebar() -> None:
 def _length() -> int:
     """Return the longer of L and S; 16 where the inputs cannot be made."""
     try:
-        size = sizes(state.scenario())
+        size = sizes(state.scenario().alone)
     except MhaVizError:
         return 16
     return max(size.query_len, size.key_len)
@@ -66,7 +66,7 @@ def _choice(name: str) -> None:
 
     def commit() -> None:
         other = {"file": ""} if name == "mistake" else {}
-        state.bring(**{name: st.session_state[key]}, **other, fixed="")
+        state.bring(Given, **{name: st.session_state[key]}, **other, fixed="")
 
     st.selectbox(about.label or name, about.choices, key=key, help=about.help, format_func=_titled, on_change=commit)
 
@@ -79,7 +79,7 @@ def _bring() -> None:
     st.text_area("or paste it", key="w:mask:text", help=about, on_change=_take_text, height=120)
     if state.given().file:
         st.caption("in use: " + controls.plain(state.given().file.partition(" ")[2]))
-        st.button("Put it away", on_click=state.bring, kwargs={"file": "", "fixed": ""})
+        st.button("Put it away", on_click=state.bring, args=(Given,), kwargs={"file": "", "fixed": ""})
 
 
 def _take_file() -> None:
@@ -98,7 +98,7 @@ def _take(read: Callable[[], RawMask]) -> None:
     """Make a mask the one that is given, and the sequence as long as the mask is."""
     try:
         raw = read()
-        fitted = brought.fitted(state.scenario(), raw, state.given().role)
+        fitted = brought.fitted(state.scenario().alone, raw, state.given().role)
     except MhaVizError as error:
         state.refuse(str(error))
         return

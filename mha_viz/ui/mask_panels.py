@@ -25,7 +25,7 @@ def everything(s: Scenario, given: Given) -> None:
     """Draw all that depends on the mask given and on what was intended."""
     with st.spinner("Running the layer and checking its mask", show_time=True):  # seen only where it takes a while
         intended, found = mask_results.intended(s, given), mask_results.checked(s, given)
-    view = state.view().within(*intended.layers[0].weights.shape)
+    view = state.view().within(intended)
     run = _comparable(found, intended)
     difference = None if run is None else masks.difference(run, intended, item=view.item, head=view.head)
     verdict(given, found, difference)
@@ -57,7 +57,9 @@ def verdict(given: Given, found: Checked, difference: masks.Difference | None) -
             if worst is not None and RULES[worst.rule].repair is not None:
                 _fix_button(given, worst, "Fix it", "primary")
             if given.fixes:
-                st.button("Show it broken again", key="unfix", on_click=state.bring, kwargs={"fixed": ""})
+                st.button(
+                    "Show it broken again", key="unfix", on_click=state.bring, args=(Given,), kwargs={"fixed": ""}
+                )
     if written:
         right.code(mask_words.code(MISTAKES[given.mistake], found.fixes), language="python", wrap_lines=True)
     if written and not given.fixes and not found.report.of(MISTAKES[given.mistake].rule):
@@ -80,6 +82,7 @@ def _fix_button(given: Given, finding: Finding, label: str, kind: str = "seconda
         type="primary" if kind == "primary" else "secondary",
         help=about,
         on_click=state.bring,
+        args=(Given,),
         kwargs={"fixed": fixed},
     )
 
@@ -130,8 +133,8 @@ def _paint() -> None:
     elif said == "redo":
         state.redo()
     elif isinstance(said, plot.Stroke):
-        s, shape = state.scenario(), cached.run(state.scenario()).layers[0].weights.shape
-        view = state.view().within(*shape)
+        s = state.scenario().alone
+        view = state.view().within(cached.run(s))
         cells = mask_results.intended_cells(s, view.item, view.head)
         toggled = torch.zeros_like(cells)
         for query, first, last in said.runs:

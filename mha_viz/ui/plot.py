@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from mha_viz.ui import assets, strokes, values
 from mha_viz.ui.assets import frontend_route, plotly_js_route
+from mha_viz.ui.skeleton import COLUMNS, ROWS, Spec
 from mha_viz.ui.strokes import Command, Stroke
-from mha_viz.ui.wire import Paint, Spec, encode
+from mha_viz.ui.wire import Paint, encode
 
 __all__ = ["Stroke", "clicked", "encode", "frontend_route", "heatmaps", "painted", "plotly_js_route"]
 
@@ -60,6 +61,7 @@ def heatmaps(
     key: str,
     alt: str,
     selected: tuple[int, int, int] | None = None,
+    marked: Mapping[str, int] | None = None,
     on_cell: Callable[[], None] | None = None,
     on_paint: Callable[[], None] | None = None,
     paintable: Sequence[int] = (0,),
@@ -76,6 +78,7 @@ def heatmaps(
         key: the element's key; with the same key, zoom and keyboard cursor stay while the data changes.
         alt: what a screen reader says the figure is.
         selected: (panel, query, key) of a cell to outline.
+        marked: what to outline in every panel, by the names of its axes, as `{"query": 3, "key": 5}`.
         on_cell: called before the rerun that follows a click, tap or Enter on a cell; `clicked(key)` says which.
         on_paint: called before the rerun that follows a stroke of a painting tool, or Control+Z and the like;
             `painted(key)` says which. Without it there are no tools. Only the component can be painted on.
@@ -89,7 +92,8 @@ def heatmaps(
     """
     if _component_runs():
         paint = None if on_paint is None else Paint(paintable, allowed, strokes.serial(_event(key, "paint")))
-        data = encode(spec, alt=alt, selected=selected, filename=filename, heading=heading, lines=lines, paint=paint)
+        shown: dict[str, Any] = {"filename": filename, "heading": heading, "lines": lines, "paint": paint}
+        data = encode(spec, alt=alt, selected=selected, marked=marked, **shown)
         _component(
             key=key,
             data=data,
@@ -100,7 +104,7 @@ def heatmaps(
     else:
         if heading:
             st.text(heading)
-        st.plotly_chart(chart_figure(spec, selected), key=key, alt=alt, config=_chart_config(filename))
+        st.plotly_chart(chart_figure(spec, selected, marked), key=key, alt=alt, config=_chart_config(filename))
         for line in lines:
             st.text(line)
 
@@ -131,10 +135,12 @@ def _event(key: str, name: str) -> object:
     return state.get(name) if isinstance(state, Mapping) else None
 
 
-def chart_figure(spec: Spec, selected: tuple[int, int, int] | None = None) -> dict[str, Any]:
+def chart_figure(
+    spec: Spec, selected: tuple[int, int, int] | None = None, marked: Mapping[str, int] | None = None
+) -> dict[str, Any]:
     """Return a figure as `st.plotly_chart` draws it fastest: a plain dict whose axes make no room for themselves.
 
-    The cell (panel, query, key) of `selected` is outlined by a shape.
+    The cell (panel, query, key) of `selected`, and what is `marked` in every panel, are outlined by shapes.
     """
     layout = dict(spec.get("layout") or {})
     for name in layout:
@@ -142,20 +148,31 @@ def chart_figure(spec: Spec, selected: tuple[int, int, int] | None = None) -> di
             layout[name] = {**layout[name], "automargin": False}
     meta = layout.get("meta")
     panels = meta.get("panels", ()) if isinstance(meta, Mapping) else ()
-    if selected is not None and selected[0] < len(panels):
-        layout["shapes"] = [*layout.get("shapes", ()), _outline(panels[selected[0]], selected[1], selected[2])]
+    outlines = [_outline(panels[selected[0]], *selected[1:])] if selected and selected[0] < len(panels) else []
+    outlines += [outline for panel in panels if marked for outline in _marks(panel, marked)]
+    if outlines:
+        layout["shapes"] = [*layout.get("shapes", ()), *outlines]
     return {"data": list(spec["data"]), "layout": layout}
 
 
-def _outline(panel: Mapping[str, Any], query: int, key: int) -> dict[str, Any]:
+def _marks(panel: Mapping[str, Any], marked: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return the outline of what a panel has of the rows and columns that are marked."""
+    row, column = (marked.get(panel.get(axis, name)) for axis, name in (("rows", ROWS), ("columns", COLUMNS)))
+    return [] if row is None and column is None else [_outline(panel, row, column)]
+
+
+def _outline(panel: Mapping[str, Any], row: int | None, column: int | None) -> dict[str, Any]:
+    """Return a rectangle round a cell, or where one index is missing, round a whole row or column."""
+    across = (0, 1) if column is None else (column - 0.5, column + 0.5)
+    down = (0, 1) if row is None else (row - 0.5, row + 0.5)
     return {
         "type": "rect",
-        "xref": panel["xaxis"],
-        "yref": panel["yaxis"],
-        "x0": key - 0.5,
-        "x1": key + 0.5,
-        "y0": query - 0.5,
-        "y1": query + 0.5,
+        "xref": panel["xaxis"] + " domain" * (column is None),
+        "yref": panel["yaxis"] + " domain" * (row is None),
+        "x0": across[0],
+        "x1": across[1],
+        "y0": down[0],
+        "y1": down[1],
         "line": {"color": "rgb(255,255,255)", "width": 2},
     }
 

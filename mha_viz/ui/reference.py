@@ -10,7 +10,12 @@ from mha_viz.doctor import RULES
 from mha_viz.given import Given
 from mha_viz.inputs.synthetic import SOURCES
 from mha_viz.masks import PATTERNS
+from mha_viz.pretrained import Reading
 from mha_viz.scenario import Scenario
+from mha_viz.ui.inside import Inside
+from mha_viz.ui.model_choice import WayIn
+from mha_viz.ui.origin import RunFile
+from mha_viz.ui.pair import Pair, Place
 from mha_viz.ui.view import View
 
 LANGUAGE = (
@@ -65,10 +70,11 @@ def shortcuts() -> str:
     return table(("key", "does"), KEYS)
 
 
-def fields(of: type = Scenario) -> str:
-    """Return the table of settings: name, default, what is allowed, help."""
+def fields(*kinds: type) -> str:
+    """Return the table of the settings of some kinds: name, default, what is allowed, help."""
     rows = [
         (f"`{name}`", _default(of, name), _allowed(of, name, about), about.help.replace("\n", " "))
+        for of in kinds
         for name, about in settings.metadata(of).items()
     ]
     return table(("setting", "default", "allowed", "meaning"), rows)
@@ -100,9 +106,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "Masks": masks,
     "The mask language": language,
     "Inputs": sources,
-    "Settings": fields,
+    "Settings": lambda: fields(Scenario),
     "View": lambda: fields(View),
     "Mask given": lambda: fields(Given),
+    "Inside": lambda: fields(Inside),
+    "Your model": lambda: fields(WayIn, RunFile, Reading),
+    "Compare": lambda: fields(Pair, Place),
     "Keys": shortcuts,
     "Rules": rules,
 }

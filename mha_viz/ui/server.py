@@ -206,6 +206,7 @@ def _warm_up() -> None:
     words.headline(cached.run(Scenario()))
     cached.run(Scenario(text="one two\nthree"))
     mask_results.checked(Scenario(), Given())
+    importlib.import_module("pandas")  # which Streamlit imports at its first table
 
 
 def _usable_cores() -> int:

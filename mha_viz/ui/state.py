@@ -7,7 +7,7 @@ no figures, so a session costs next to nothing and a restarted server loses noth
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import streamlit as st
@@ -15,10 +15,27 @@ import streamlit as st
 from mha_viz import settings
 from mha_viz.errors import MhaVizError
 from mha_viz.given import Given
+from mha_viz.pretrained import Reading
 from mha_viz.scenario import Scenario
+from mha_viz.ui.inside import Inside
+from mha_viz.ui.model_choice import WayIn
+from mha_viz.ui.origin import RunFile
+from mha_viz.ui.pair import Pair
 from mha_viz.ui.view import View
 
-SCENARIO, VIEW, GIVEN = "mha_scenario", "mha_view", "mha_given"
+V = TypeVar("V")
+
+CHOSEN: dict[type, str] = {
+    Scenario: "mha_scenario",
+    Given: "mha_given",
+    RunFile: "mha_run_file",
+    Inside: "mha_inside",
+    Reading: "mha_reading",
+    WayIn: "mha_way_in",
+    Pair: "mha_pair",
+}
+"""The settings that pages act on, all of which the link carries and `undo` brings back; no two share a field's name."""
+VIEW = "mha_view"
 HISTORY, FUTURE = "mha_history", "mha_future"
 PENDING, PROBLEM, NOTES = "mha_pending", "mha_problem", "mha_notes"
 MAX_HISTORY = 100
@@ -26,17 +43,19 @@ MAX_HISTORY = 100
 
 def load() -> None:
     """Start the session from the URL, once; later runs find it started."""
-    if SCENARIO in st.session_state:
+    if VIEW in st.session_state:
         return
     link = settings.encode_query(list(_url_items()))
-    asked, *others = (settings.read_query(kind, link) for kind in (Scenario, View, Given))
-    seen, brought = others
-    scenario, misfits = settings.nearest(Scenario, asked.values)
-    unknown = [name for name in asked.unknown if name in seen.unknown and name in brought.unknown]
-    notes = [f"The link's setting {name[:60]!r} is not known to this version and was left out." for name in unknown]
-    errors = (*asked.errors, *seen.errors, *brought.errors, *misfits)
-    notes += [f"{error} The link's value was left out." for error in errors]
-    st.session_state.update({SCENARIO: scenario, VIEW: View(**seen.values), GIVEN: Given(**brought.values)})
+    errors: list[MhaVizError] = []
+    unknown: list[set[str]] = []
+    for kind, key in {**CHOSEN, View: VIEW}.items():
+        asked = settings.read_query(kind, link)
+        st.session_state[key], misfits = settings.nearest(kind, asked.values)
+        errors += [*asked.errors, *misfits]
+        unknown.append(set(asked.unknown))
+    strange = [name for name, _ in _url_items() if all(name in names for names in unknown)]
+    notes = [f"The link's setting {name[:60]!r} is not known to this version and was left out." for name in strange]
+    notes += [f"{error} The link's value was left out." for error in dict.fromkeys(map(str, errors))]
     st.session_state.update({HISTORY: [], FUTURE: [], PENDING: {}, PROBLEM: "", NOTES: notes})
 
 
@@ -44,21 +63,25 @@ def _url_items() -> list[tuple[str, str]]:
     return [(name, st.query_params[name]) for name in st.query_params]
 
 
-def scenario() -> Scenario:
-    """Return the session's Scenario, which is always valid."""
-    found: Scenario = st.session_state[SCENARIO]
+def chosen(kind: type[V]) -> V:
+    """Return the session's settings of one kind, which are always valid."""
+    found: V = st.session_state[CHOSEN[kind]]
     return found
+
+
+def scenario() -> Scenario:
+    """Return the session's Scenario."""
+    return chosen(Scenario)
+
+
+def given() -> Given:
+    """Return which mask the session brought to the Masks page."""
+    return chosen(Given)
 
 
 def view() -> View:
     """Return the session's View; its indices may be out of bounds for the run (see `View.within`)."""
     found: View = st.session_state[VIEW]
-    return found
-
-
-def given() -> Given:
-    """Return which mask the session brought to the Masks page."""
-    found: Given = st.session_state[GIVEN]
     return found
 
 
@@ -98,18 +121,27 @@ def refuse(why: str) -> None:
     st.session_state[PROBLEM] = why
 
 
-def put(changed: Scenario, brought: Given | None = None) -> None:
-    """Make a Scenario, and a Given if there is one, the session's; those before can be had back by `undo`."""
+def put(*changed: Any) -> None:
+    """Make these settings the session's, one of a kind; those before can be had back by `undo`."""
     before = _settings()
-    st.session_state.update({SCENARIO: changed, GIVEN: brought or given(), PENDING: {}, PROBLEM: "", NOTES: []})
+    st.session_state.update({PENDING: {}, PROBLEM: "", NOTES: []})
+    st.session_state.update({CHOSEN[type(each)]: each for each in changed})
     if _settings() != before:
         st.session_state.update({HISTORY: [*st.session_state[HISTORY], before][-MAX_HISTORY:], FUTURE: []})
 
 
-def bring(**values: Any) -> None:
-    """Change which mask is brought; what was typed elsewhere and does not fit yet is left in its controls."""
+def bring(kind: type[Any], **values: Any) -> None:
+    """Change settings other than the Scenario's; what was typed there and does not fit yet is left in its controls.
+
+    If the result is not valid, nothing changes and `problem()` says why.
+    """
     typed = {name: st.session_state[name] for name in (PENDING, PROBLEM)}
-    put(scenario(), replace(given(), **values))
+    try:
+        changed = replace(chosen(kind), **values)
+    except MhaVizError as error:
+        refuse(str(error))
+        return
+    put(changed)
     if typed[PENDING]:
         st.session_state.update(typed)
 
@@ -137,6 +169,11 @@ def undone() -> bool:
     return bool(st.session_state[FUTURE])
 
 
+def start_over() -> None:
+    """Put all settings back to their defaults; `undo` works."""
+    put(*(kind() for kind in CHOSEN))
+
+
 def _step(taken: str, kept: str) -> None:
     """Go to the last settings of one list, and append the present ones to the other."""
     settings_before: list[str] = st.session_state[taken]
@@ -144,18 +181,19 @@ def _step(taken: str, kept: str) -> None:
         return
     st.session_state[kept] = [*st.session_state[kept], _settings()]
     st.session_state[taken] = settings_before[:-1]
-    text = settings_before[-1]
-    st.session_state.update({SCENARIO: Scenario.from_query(text), PENDING: {}, PROBLEM: "", NOTES: []})
-    st.session_state[GIVEN] = Given(**settings.read_query(Given, text).values)
+    st.session_state.update({PENDING: {}, PROBLEM: "", NOTES: []})
+    for kind, key in CHOSEN.items():
+        st.session_state[key] = kind(**settings.read_query(kind, settings_before[-1]).values)
 
 
 def _settings() -> str:
     """Return all that `undo` brings back, as a query string."""
-    return "&".join(part for part in (scenario().to_query(), settings.to_query(given())) if part)
+    parts = (settings.to_query(chosen(kind)) for kind in CHOSEN)
+    return "&".join(part for part in parts if part)
 
 
 def link() -> str:
-    """Return the query string that reopens exactly this: settings, mask brought, and view."""
+    """Return the query string that reopens exactly this: all settings, and the view."""
     return "&".join(part for part in (_settings(), settings.to_query(view())) if part)
 
 

@@ -1,12 +1,14 @@
-"""What of a run is on the screen: which item, head and cell, and how colours are scaled."""
+"""What of a run is on the screen: which layer, item, head and cell, and how colours are scaled."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mha_viz import settings
+from mha_viz.attention.records import Run
 from mha_viz.figures.grammar import SCALES, Scale
 from mha_viz.settings import setting
+from mha_viz.ui.inside_steps import ALL, NAMES
 
 VIEW = "View"
 HEATMAP, LINES, TOKENS = "heatmaps", "lines", "tokens"
@@ -30,10 +32,13 @@ class View:
         help="What a colour means. shared: the weight itself, the same in every head. per head, per row: its share of "
         "the largest weight there. log: powers of ten, so that small weights show.",
     )
+    layer: int = setting(0, group=VIEW, low=0, high=4_095, help="Which attention layer is shown, in call order.")
     item: int = setting(0, group=VIEW, low=0, high=4_095, label="batch item", help="Which item of the batch is shown.")
     head: int = setting(0, group=VIEW, low=0, high=255, help="Which head is shown large.")
     query: int | None = setting(None, group=VIEW, low=0, high=131_071, help="The chosen cell's query token.")
     key: int | None = setting(None, group=VIEW, low=0, high=131_073, help="The chosen cell's key token.")
+    step: str = setting(ALL, group=VIEW, choices=NAMES, help="Which step of the Inside page is opened.")
+    change: bool = setting(False, group=VIEW, help="Whether the Inside page shows what the edits changed.")
 
     def __post_init__(self) -> None:
         for name in settings.metadata(View):
@@ -48,12 +53,14 @@ class View:
         """Return (panel, query, key) of the chosen cell in a figure whose cells are blocks of `pool`, or None."""
         return None if self.query is None or self.key is None else (panel, self.query // pool, self.key // pool)
 
-    def within(self, items: int, heads: int, length: int, keys: int) -> View:
-        """Return the view with indices that a run of these sizes doesn't have put back to the first, or to none."""
+    def within(self, run: Run) -> View:
+        """Return the view with indices that a run doesn't have put back to the first, or to none."""
+        layer = self.layer if self.layer < len(run.layers) else 0
+        items, heads, length, keys = run.layers[layer].weights.shape
         cell = self.query is not None and self.key is not None and self.query < length and self.key < keys
-        return View(
-            show=self.show,
-            scale=self.scale,
+        return replace(
+            self,
+            layer=layer,
             item=self.item if self.item < items else 0,
             head=self.head if self.head < heads else 0,
             query=self.query if cell else None,

@@ -11,20 +11,18 @@ the data: as long as `figure` stays the same, the browser repaints cells and tou
 from __future__ import annotations
 
 import hashlib
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
-import plotly.colors
 from numpy.typing import NDArray
 
-from mha_viz.ui import assets, values
-from mha_viz.ui.buffers import Body, unpacked
+from mha_viz.ui import values
+from mha_viz.ui.buffers import Body
+from mha_viz.ui.skeleton import Spec, layer, skeleton, subplot, text
 
-Spec = Mapping[str, Any]
 Floats = NDArray[np.float32]
 Codes = NDArray[np.uint8]
 
@@ -54,6 +52,7 @@ def encode(
     *,
     alt: str = "",
     selected: tuple[int, int, int] | None = None,
+    marked: Mapping[str, int] | None = None,
     filename: str = "attention",
     heading: str = "",
     lines: Sequence[str] = (),
@@ -69,6 +68,7 @@ def encode(
             `"state"` are lifted out, every other trace is left to Plotly.
         alt: what a screen reader says the figure is.
         selected: (panel, query, key) of a cell to outline.
+        marked: what to outline in every panel, by the names of its axes, as `{"query": 3, "key": 5}`.
         filename: name of downloaded images, without an ending.
         heading: a line of text above the figure.
         lines: lines of text below it.
@@ -82,37 +82,25 @@ def encode(
         TypeError: a trace or the layout holds something that JSON and NumPy do not have.
     """
     body = Body()
-    weights = _layer(spec, "weights")
-    states = {_axes(trace): _codes(trace["z"], body) for trace in _layer(spec, "state")}
-    panels = [_panel(trace, states.get(_axes(trace)), body) for trace in weights]
+    weights = layer(spec, "weights")
+    states = {subplot(trace): _codes(trace["z"], body) for trace in layer(spec, "state")}
+    panels = [_panel(trace, states.get(subplot(trace)), body) for trace in weights]
     exact = {id(panel["values"]): panel["values"].nbytes for panel in panels}  # shared arrays count once
     later = (values.serving() if deferred is None else deferred) and sum(exact.values()) > inline_limit
     header = {
-        "figure": _figure(spec, weights),
+        "figure": skeleton(spec, weights),
         "frame": {
-            "alt": _text(alt),
-            "filename": _text(filename),
-            "heading": _text(heading),
-            "lines": [_text(line) for line in lines],
+            "alt": text(alt),
+            "filename": text(filename),
+            "heading": text(heading),
+            "lines": [text(line) for line in lines],
             "selected": selected,
+            "marked": marked,
             "paint": None if paint is None else _painted(paint, body),
             "panels": [_placed(panel, body, later) for panel in panels],
         },
     }
     return _packed(header, body, revision)
-
-
-def _layer(spec: Spec, name: str) -> list[Mapping[str, Any]]:
-    return [trace for trace in spec["data"] if _layer_of(trace) == name]
-
-
-def _layer_of(trace: Mapping[str, Any]) -> str | None:
-    meta = trace.get("meta")
-    return meta.get("layer") if trace.get("type") == "heatmap" and isinstance(meta, Mapping) else None
-
-
-def _axes(trace: Mapping[str, Any]) -> tuple[str, str]:
-    return trace.get("xaxis") or "x", trace.get("yaxis") or "y"
 
 
 def _codes(source: Any, body: Body) -> Codes:
@@ -172,59 +160,6 @@ def _placed(panel: dict[str, Any], body: Body, later: bool) -> dict[str, Any]:
 def _painted(paint: Paint, body: Body) -> dict[str, Any]:
     allowed = None if paint.allowed is None else body.place(_codes(paint.allowed, body))
     return {"panels": list(paint.panels), "answered": paint.answered, "allowed": allowed}
-
-
-def _figure(spec: Spec, weights: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    layout = dict(spec.get("layout") or {})
-    meta = layout.pop("meta", None)
-    meta = meta if isinstance(meta, Mapping) else {}
-    titles = {(p.get("xaxis", "x"), p.get("yaxis", "y")): _text(p.get("title", "")) for p in meta.get("panels", ())}
-    others = [trace for trace in spec["data"] if _layer_of(trace) not in ("weights", "state")]
-    panels = [_panel_figure(trace, titles) for trace in weights]
-    own = {axis for panel in panels for axis in (panel["xaxis"], panel["yaxis"])}
-    # With further axes in the figure its own arrangement is kept; else the browser arranges the panels by its width.
-    arranged = all(axis in own for trace in others for axis in _axes(trace)) and bool(panels)
-    if arranged:
-        layout = {name: value for name, value in layout.items() if not name.startswith(("xaxis", "yaxis"))}
-        shown = {text for title in titles.values() for text in (title, html.escape(title), html.escape(title, False))}
-        layout["annotations"] = [a for a in layout.get("annotations") or () if a.get("text") not in shown]
-    return {
-        "plotly": assets.PLOTLY_FILE,
-        "panels": panels,
-        "others": others,
-        "layout": layout,
-        "arranged": arranged,
-        "queries": [_text(token) for token in meta.get("query_tokens") or ()],
-        "keys": [_text(token) for token in meta.get("key_tokens") or ()],
-        "columns": meta.get("columns") or len(panels),
-        "queryTitle": _text(meta.get("query_title", "query")),
-        "keyTitle": _text(meta.get("key_title", "key")),
-        "valueTitle": _text(meta.get("value_title", "weight")),
-    }
-
-
-def _panel_figure(trace: Mapping[str, Any], titles: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    x, y = _axes(trace)
-    rows, columns = unpacked(trace["z"]).shape
-    return {
-        "title": titles.get((x, y), _text(trace.get("name") or "")),
-        "xaxis": x,
-        "yaxis": y,
-        "rows": rows,
-        "columns": columns,
-        "colorscale": _colorscale(trace.get("colorscale")),
-        "bar": dict(trace.get("colorbar") or {}) if trace.get("showscale", True) else None,
-    }
-
-
-def _colorscale(scale: Any) -> Any:
-    """Return a colour scale as pairs of place and colour; Plotly also takes a name."""
-    return scale if isinstance(scale, (list, tuple)) else plotly.colors.get_colorscale(scale or "Viridis")
-
-
-def _text(text: object) -> str:
-    """Return text that can be sent: a lone surrogate, which UTF-8 does not have, becomes a question mark."""
-    return str(text).encode("utf-8", "replace").decode()
 
 
 def _packed(header: dict[str, Any], body: Body, revision: str | None) -> bytes:

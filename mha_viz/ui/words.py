@@ -1,4 +1,4 @@
-"""What the Explore page says in words and tables: pure functions of a Run.
+"""What pages say of a Run in words and tables: pure functions of it.
 
 Tables and shaded tokens are HTML with every token escaped; headline and caption are plain text.
 """
@@ -15,19 +15,30 @@ from mha_viz.attention import cell, memory, peak, stats
 from mha_viz.attention.records import LayerAttention, Run
 from mha_viz.figures import grammar
 from mha_viz.inputs.assemble import Sizes
+from mha_viz.scenario import ATTENTION
 
 MAX_STATISTICS = 32
 
 
-def headline(run: Run) -> str:
-    """Say what ran: real shapes, device, number format, time and peak memory of the forward."""
+def headline(run: Run, layer: int = 0) -> str:
+    """Say what ran: real shapes, device, number format, and the forward's time and peak memory where they are known."""
+    weights = f"weights {_shape(run.layers[layer].weights)}"
+    alone = run.inputs is not None and len(run.layers) == 1
+    parts = [f"{_given(run)} → {weights}" if alone else weights, f"{run.device} {run.dtype}"]
+    if len(run.layers) > 1:
+        parts.insert(0, f"layer {layer}: {run.layers[layer].name}")
+    if run.seconds is not None:
+        parts.append(f"{run.seconds * 1e3:.3g} ms" if run.seconds < 1 else f"{run.seconds:.3g} s")
+    if (peak_bytes := _peak(run)) is not None:
+        parts.append(f"peak {memory.spelled(peak_bytes)}")
+    return " · ".join(parts)
+
+
+def _given(run: Run) -> str:
+    assert run.inputs is not None
     given = {"query": run.inputs.query, "key": run.inputs.key, "value": run.inputs.value}
     kinds = {id(tensor): (name, tensor) for name, tensor in reversed(given.items())}
-    shapes = ", ".join(f"{name} {_shape(tensor)}" for name, tensor in sorted(kinds.values(), key=_order))
-    weights = f"weights {_shape(run.layers[0].weights)}"
-    took = f"{run.seconds * 1e3:.3g} ms" if run.seconds < 1 else f"{run.seconds:.3g} s"
-    rest = f"{run.device} {run.dtype} · {took} · peak {_peak(run)}"
-    return f"{shapes} → {weights} · {rest}"
+    return ", ".join(f"{name} {_shape(tensor)}" for name, tensor in sorted(kinds.values(), key=_order))
 
 
 def _order(named: tuple[str, Tensor]) -> int:
@@ -38,22 +49,22 @@ def _shape(tensor: Tensor) -> str:
     return str(list(tensor.shape))
 
 
-def _peak(run: Run) -> str:
-    if run.peak_bytes is not None:
-        return memory.spelled(run.peak_bytes)
-    assert run.scenario is not None
+def _peak(run: Run) -> int | None:
+    """Return the peak memory as the device measured it, or as it is known of a single layer on the CPU."""
+    if run.peak_bytes is not None or run.scenario is None or run.scenario.stack != ATTENTION:
+        return run.peak_bytes
     n, _, length, keys = run.layers[0].weights.shape
-    return memory.spelled(peak.peak_bytes(run.scenario, Sizes(n, length, keys - len(run.layers[0].extra_keys))))
+    return peak.peak_bytes(run.scenario, Sizes(n, length, keys - len(run.layers[0].extra_keys)))
 
 
-def caption(run: Run, item: int) -> list[str]:
+def caption(run: Run, item: int, layer: int = 0) -> list[str]:
     """Say below the figure: masked share, NaN rows, row sums, leaked mass, and what may surprise about them."""
-    s = stats.summarise(run.layers[0], item)
+    s = stats.summarise(run.layers[layer], item)
     parts = [f"{s.masked:.1%} masked", f"{s.nan_rows} of {s.rows} rows NaN"]
     if not math.isnan(s.row_sum_low):
         parts.append(f"row sums {s.row_sum_low:.3f} to {s.row_sum_high:.3f}")
     parts.append(f"leaked mass {s.leaked:.3g}")
-    return [" · ".join(parts), *explanations(run.layers[0], s)]
+    return [" · ".join(parts), *explanations(run.layers[layer], s)]
 
 
 def explanations(layer: LayerAttention, s: stats.Summary) -> list[str]:
@@ -72,7 +83,17 @@ def explanations(layer: LayerAttention, s: stats.Summary) -> list[str]:
     if layer.extra_keys:
         columns = "column is" if len(layer.extra_keys) == 1 else f"{len(layer.extra_keys)} columns are"
         said.append(f"The last {columns} appended by the layer ({', '.join(layer.extra_keys)}); no mask hides them.")
-    if layer.returned is not layer.weights:
+    if layer.how == "function":
+        said.append("These are the weights that F.scaled_dot_product_attention used, read off the function itself.")
+    elif layer.how == "softmax":
+        said.append("These are the result of a softmax over the last dimension, seen as it was computed.")
+    elif layer.returned is None and layer.passed is not None:
+        same = "are equal" if layer.output_change == 0 else f"differ by at most {layer.output_change:.2g}"
+        said.append(
+            "The model calls this attention without asking for weights; they were asked for on the side. The outputs "
+            f"with and without them {same}."
+        )
+    elif layer.returned is not layer.weights:
         asked = "need_weights=False returned no weights" if layer.returned is None else "returned only their average"
         same = "are equal" if layer.output_change == 0 else f"differ by at most {layer.output_change:.2g}"
         said.append(f"Your call {asked}; these come from a second call. The outputs of the two {same}.")
@@ -92,10 +113,11 @@ def shaded(names: Sequence[str], weights: Sequence[float]) -> str:
     return f'<div class="mha-tokens">{" ".join(spans)}</div>'
 
 
-def chosen(run: Run, item: int, head: int, query: int, key: int) -> str:
+def chosen(run: Run, item: int, head: int, query: int, key: int, layer: int = 0) -> str:
     """Name the chosen cell."""
-    names = html.escape(run.query_tokens(item)[query]), html.escape(run.key_tokens(item)[key])
-    return f"<b>Head {head}: how much query {query} “{names[0]}” attends to key {key} “{names[1]}”</b>"
+    names = html.escape(run.query_tokens(item, layer)[query]), html.escape(run.key_tokens(item, layer)[key])
+    head_name = run.layers[layer].head_name(head).capitalize()
+    return f"<b>{head_name}: how much query {query} “{names[0]}” attends to key {key} “{names[1]}”</b>"
 
 
 def arithmetic(row: cell.Row, key: int) -> str:
@@ -119,12 +141,12 @@ def _number(value: float) -> str:
     return "NaN" if math.isnan(value) else f"{value:.4g}".replace("inf", "∞").replace("-", "−")
 
 
-def statistics(run: Run, item: int) -> str:
+def statistics(run: Run, item: int, layer: int = 0) -> str:
     """Return a table of each head's entropy, mean distance and largest weight."""
-    names, keys = run.query_tokens(item), run.key_tokens(item)
+    names, keys = run.query_tokens(item, layer), run.key_tokens(item, layer)
     lines = [
         (str(s.head), f"{s.entropy:.3g}", f"{s.distance:.3g}", f"{s.largest:.3g}", f"{names[s.query]} → {keys[s.key]}")
-        for s in stats.head_stats(run.layers[0], item)[:MAX_STATISTICS]
+        for s in stats.head_stats(run.layers[layer], item)[:MAX_STATISTICS]
     ]
     heads = ("head", "entropy (bits)", "mean distance (tokens)", "largest weight", "from → to")
     return table(heads, lines, "mha-statistics")

@@ -46,11 +46,15 @@ def spec(panels: int, size: int, step: int, kind: str) -> dict:
         weights[:, codes == 4] = np.nan
         weights[:, (codes > 0) & (codes < 4)] = 0
     top = float(np.nanmax(weights))
+    if kind == "signed":  # nearly 0 everywhere, but for one far below and one far above it
+        weights *= 0.01
+        weights[:, 100, 100], weights[:, 300, 300] = -top, top
+    low = -top if kind == "signed" else 0.0
     data = []
     for p in range(panels):
         axes = {"xaxis": axis("x", p), "yaxis": axis("y", p)}
         data.append(
-            {"type": "heatmap", "z": weights[p], "zmin": 0.0, "zmax": top, "colorscale": SCALE, "name": f"head {p}"}
+            {"type": "heatmap", "z": weights[p], "zmin": low, "zmax": top, "colorscale": SCALE, "name": f"head {p}"}
             | {"showscale": p == 0, "colorbar": {"title": {"text": "weight"}}}
             | {"meta": {"layer": "weights", "panel": p}}
             | axes

@@ -96,6 +96,16 @@ def test_a_single_violation_among_cells_smaller_than_pixels_is_visible(show):
         assert (pixels == colour).all(axis=-1).sum() > box["width"] * 0.9, "a whole row, at least a pixel high"
 
 
+@pytest.mark.parametrize("at", [100, 300], ids=["below zero", "above zero"])
+def test_among_cells_smaller_than_pixels_what_is_farthest_from_zero_is_visible(show, at):
+    page = show("panels=8&size=512&kind=signed")
+    box = panel_box(page)
+    middle = (box["x"] + (at + 0.5) * box["width"] / 512, box["y"] + (at + 0.5) * box["height"] / 512)
+    found = canvas_pixels(page, middle[0] - 2, middle[1] - 2, 5, 5)[..., :3]
+    expected = [0, 0, 100] if at == 100 else [255, 255, 0]
+    assert (np.abs(found.astype(int) - expected).max(axis=-1) <= 3).any()
+
+
 def test_hover_shows_the_exact_weight_tokens_and_state(show):
     page = show(f"panels=4&size={SIZE}&kind=states")
     page.mouse.move(*centre(page, 0, 0, 1))

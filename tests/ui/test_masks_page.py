@@ -28,7 +28,7 @@ def link(example: gallery.Example) -> str:
 
 
 def given(app: AppTest) -> Given:
-    found: Given = app.session_state[state.GIVEN]
+    found: Given = app.session_state[state.CHOSEN[Given]]
     return found
 
 

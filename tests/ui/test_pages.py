@@ -19,7 +19,7 @@ from mha_viz.ui import reference, state
 from mha_viz.ui.view import View
 
 APP = Path(__file__).parents[2] / "app.py"
-PAGES = ["pages/explore.py", "pages/gallery.py", "pages/reference.py"]
+PAGES = [f"pages/{name}.py" for name in ("explore", "inside", "your_model", "compare", "gallery", "reference")]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def opened() -> Callable[..., AppTest]:
 
 
 def scenario(app: AppTest) -> Scenario:
-    found: Scenario = app.session_state[state.SCENARIO]
+    found: Scenario = app.session_state[state.CHOSEN[Scenario]]
     return found
 
 
@@ -167,8 +167,8 @@ def with_group_open(app: AppTest, group: str) -> None:
 
 def test_every_setting_has_a_control_with_its_help(opened: Callable[..., AppTest]) -> None:
     shown: dict[str, str] = {}
-    for source in ("text", "table", "normal"):
-        app = opened(f"source={source}&table=1+2&embed_dim=2&num_heads=1")
+    for source, stack in (("text", "attention"), ("table", "encoder"), ("normal", "encoder-decoder")):
+        app = opened(f"source={source}&table=1+2&embed_dim=2&num_heads=1&num_layers=1&stack={stack}")
         for group in GROUPS:
             app.session_state[f"group:{group}"] = True
         app.run()
@@ -215,7 +215,8 @@ def test_the_view_bar_changes_the_view(opened: Callable[..., AppTest]) -> None:
 
 def test_what_a_session_keeps_is_small_and_plain(opened: Callable[..., AppTest]) -> None:
     app = opened("source=normal&query_len=200&num_heads=8")
-    kept = {name: app.session_state[name] for name in (state.SCENARIO, state.VIEW, state.HISTORY, state.PENDING)}
+    names = (*state.CHOSEN.values(), state.VIEW, state.HISTORY, state.PENDING)
+    kept = {name: app.session_state[name] for name in names}
     assert len(pickle.dumps(kept)) < 5_000
 
 

@@ -173,6 +173,26 @@ class TestEncode:
         header, _ = decoded(wire.encode(spec(panel(np.eye(3, dtype="f4"))), selected=(0, 2, 1)))
         assert header["frame"]["selected"] == [0, 2, 1]
 
+    def test_rows_and_columns_are_queries_and_keys_unless_the_panel_says_otherwise(self):
+        about = [
+            {"xaxis": "x", "yaxis": "y"},
+            {"xaxis": "x2", "yaxis": "y2", "rows": "key", "columns": "dim", "pool": 1},
+        ]
+        figure = spec(panel(np.eye(3, dtype="f4")), panel(np.eye(3, dtype="f4"), 1), panels=about, pool=4)
+        first, second = decoded(wire.encode(figure))[0]["figure"]["panels"]
+        assert (first["axes"], first["pool"]) == (["query", "key"], 4)
+        assert (second["axes"], second["pool"]) == (["key", "dim"], 1)
+
+    def test_a_panel_may_call_its_numbers_by_a_name_of_their_own(self):
+        about = [{"xaxis": "x", "yaxis": "y", "value_title": "score"}]
+        header, _ = decoded(wire.encode(spec(panel(np.eye(3, dtype="f4")), panels=about)))
+        assert header["figure"]["panels"][0]["value"] == "score"
+        assert header["figure"]["valueTitle"] == "weight"
+
+    def test_what_is_marked_travels_in_the_frame(self):
+        header, _ = decoded(wire.encode(spec(panel(np.eye(3, dtype="f4"))), marked={"query": 2, "key": 1}))
+        assert header["frame"]["marked"] == {"query": 2, "key": 1}
+
     def test_something_that_is_no_plain_value_is_refused(self):
         figure = {"data": [{"type": "bar", "y": object()}], "layout": {}}
         with pytest.raises(
@@ -424,3 +444,24 @@ class TestHeatmaps:
         assert drawn["layout"]["xaxis"]["automargin"] is False
         assert drawn["layout"]["shapes"][0]["x0"] == 1.5
         assert element.proto.alt == "weights"
+
+
+class TestChartFigure:
+    ABOUT = ({"xaxis": "x", "yaxis": "y"}, {"xaxis": "x2", "yaxis": "y2", "rows": "key", "columns": "dim"})
+
+    def shapes(self, marked):
+        z = np.eye(3, dtype="f4")
+        figure = spec(panel(z), panel(z, 1), panels=self.ABOUT)
+        drawn = plot.chart_figure(figure, marked=marked)["layout"].get("shapes", [])
+        return [(s["xref"], s["yref"], s["x0"], s["x1"], s["y0"], s["y1"]) for s in drawn]
+
+    def test_a_marked_query_and_key_are_a_cell_in_one_panel_and_a_row_in_another(self):
+        assert self.shapes({"query": 2, "key": 1}) == [
+            ("x", "y", 0.5, 1.5, 1.5, 2.5),
+            ("x2 domain", "y2", 0, 1, 0.5, 1.5),
+        ]
+
+    def test_a_panel_without_the_marked_axis_has_no_outline(self):
+        assert self.shapes({"query": 2}) == [("x domain", "y", 0, 1, 1.5, 2.5)]
+        assert self.shapes({}) == []
+        assert self.shapes(None) == []

@@ -62,8 +62,23 @@ function bounds(cells, count) {
   return Int32Array.from({ length: count + 1 }, (_, i) => Math.round((i * cells) / count));
 }
 
-// A pixel for several cells shows the largest of their weights: a single strong cell must not vanish.
-function poolCells(panel, { width, height }, pixels, colours, states) {
+// The colour indices in order of their distance from the middle of the scale, and each index's place in that order.
+const OUTWARD = Uint16Array.from({ length: 256 }, (_, i) => 128 + (i % 2 ? -(i + 1) / 2 : i / 2));
+const PLACE = Uint16Array.from({ length: 256 }, (_, index) => OUTWARD.indexOf(index));
+
+// A pixel for several cells shows the largest of their weights, or on a scale around 0 what is farthest from it: a
+// single strong cell must not vanish.
+function poolCells(panel, image, pixels, colours, states) {
+  if (panel.zmin !== -panel.zmax) {
+    poolLargest(panel, image, pixels, colours, states);
+    return;
+  }
+  const outward = { ...panel, cells: Uint8Array.from(panel.cells, (index) => PLACE[index]) };
+  const own = Uint32Array.from(OUTWARD, (index) => colours[index]);
+  poolLargest(outward, image, pixels, own, states);
+}
+
+function poolLargest(panel, { width, height }, pixels, colours, states) {
   const across = bounds(panel.columns, width);
   const down = bounds(panel.rows, height);
   const largest = new Uint16Array(width); // one more than the largest shown index, 0 where every cell is hidden

@@ -1,6 +1,7 @@
 // Pointing at cells: pointer, touch and keyboard move one cursor; it shows a tooltip and a cross in every panel.
 
 import { viewport } from "./cells.js";
+import { announce } from "./link.js";
 import { drawMarks } from "./marks.js";
 import { facts, position, write } from "./tip.js";
 
@@ -37,13 +38,14 @@ export function nearest(instance, { place, panel }, { clientX, clientY }) {
 
 // Shows the cursor, or hides it where there is none, at most once a frame.
 export function showCursor(instance) {
+  announce(instance);
   instance.shown ??= requestAnimationFrame(() => {
     instance.shown = undefined;
     if (!instance.wrap.isConnected || !instance.gd._fullLayout) return;
     drawMarks(instance);
     const { cursor, tip } = instance;
-    tip.hidden = !cursor || instance.painting.stroke !== null;
-    if (!cursor) return;
+    tip.hidden = !cursor || Boolean(instance.linked) || instance.painting.stroke !== null;
+    if (!cursor || instance.linked) return;
     const { title } = instance.panels[cursor.panel];
     const lines = facts(instance, cursor);
     write(tip, title, lines);

@@ -1,65 +1,17 @@
 // Where panels, labels and colour bars go for the width that there is, as a Plotly figure without cells.
 // Margins are zero and domains are fractions of the whole figure: one pixel here is one pixel there.
 
-const FONT_SIZE = 12;
-const LINE = 11; // px that one line of labels needs, a pixel under its font: few letters use all of it
-const STRIP = 30; // px above the panels for the modebar
-const TITLE = 22; // px above each panel for its title
+import { escaped, labels, measureIn, sharesAxes, shortened, xTicks, yTicks } from "./labels.js";
+import { arrangeMixed } from "./mixed.js";
+import { FONT_SIZE, NARROW, STRIP, TITLE } from "./sizes.js";
+
 const TALLEST = 640; // px that a panel may be high
-const NARROW = 560; // px of width under which there is a phone's layout
 const PANEL_MIN = 150; // px under which a column more is not worth it
-const STEPS = [1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000, 10000];
+const BAR = 58; // px for a colour bar of a panel's own
 
-const measuring = document.createElement("canvas").getContext("2d");
-
-// Plotly reads tags, entities and, where MathJax is loaded, $formulas$ in every text.
-export function escaped(text) {
-  const entities = { "&": "&amp;", "<": "&lt;", ">": "&gt;", $: "&#36;" };
-  return text.replace(/[&<>$]/g, (c) => entities[c]);
-}
-
-// White space would be an empty label.
-export function visible(token) {
-  return token.trim() ? token.replace(/\s/g, " ") : "␣".repeat(Math.max(1, [...token].length));
-}
-
-function shortened(text, room) {
-  if (measuring.measureText(text).width <= room) return text;
-  const letters = [...text].slice(0, 40);
-  while (letters.length > 1 && measuring.measureText(letters.join("") + "…").width > room) letters.pop();
-  return letters.join("") + "…";
-}
-
-function labels(tokens, count, room) {
-  const named = tokens.length === count && tokens.some((token, i) => token !== String(i));
-  const texts = Array.from({ length: count }, (_, i) => (named ? shortened(visible(tokens[i]), room) : String(i)));
-  const widest = texts.reduce((most, text) => Math.max(most, measuring.measureText(text).width), 8);
-  return { texts, named, widest: Math.ceil(widest) };
-}
-
-function stepFor(room, cell) {
-  return STEPS.find((step) => step * cell >= room) ?? STEPS.at(-1);
-}
-
-function ticks({ texts }, step) {
-  const tickvals = [];
-  for (let i = 0; i < texts.length; i += step) tickvals.push(i);
-  return { tickmode: "array", tickvals, ticktext: tickvals.map((i) => escaped(texts[i])) };
-}
-
-// Tokens stand upright when they do not fit side by side; plain numbers are thinned out instead.
-export function xTicks(label, cell) {
-  const flat = label.widest + 8;
-  if (cell >= flat || !label.named) return { ...ticks(label, stepFor(flat, cell)), tickangle: 0 };
-  return { ...ticks(label, stepFor(LINE, cell)), tickangle: -90 };
-}
-
-export function yTicks(label, cell) {
-  return ticks(label, stepFor(LINE, cell));
-}
-
-function columnCount(figure, width) {
-  const fitting = Math.max(1, Math.floor(width / PANEL_MIN));
+function columnCount(figure, width, bars) {
+  const each = PANEL_MIN + (bars > 1 ? BAR : 0);
+  const fitting = Math.max(1, Math.floor(width / each));
   const most = Math.min(fitting, figure.columns, figure.panels.length);
   return Math.ceil(figure.panels.length / Math.ceil(figure.panels.length / most));
 }
@@ -73,17 +25,18 @@ function panelSize(panel, room, single) {
 
 // Returns every measure of the grid in pixels: boxes of panels, labels, and the place of a shared colour bar.
 export function arrange(figure, width, font) {
-  measuring.font = `${FONT_SIZE}px ${font}`;
+  measureIn(font);
+  if (!sharesAxes(figure)) return arrangeMixed(figure, width);
   const narrow = width < NARROW;
   const bars = figure.panels.filter((panel) => panel.bar).length;
   const [first] = figure.panels;
   const room = narrow ? 62 : 116;
   const query = labels(figure.queries, first.rows, room);
   const key = labels(figure.keys, first.columns, room);
-  const columns = columnCount(figure, width);
-  const left = query.widest + 8 + (figure.queryTitle ? 20 : 0);
+  const columns = columnCount(figure, width, bars);
+  const left = query.widest + 8 + (figure.queryTitle ? 24 : 0);
   const beside = bars === 1 && !narrow ? 92 : 12;
-  const gap = 14 + (bars > 1 ? 58 : 0);
+  const gap = 14 + (bars > 1 ? BAR : 0);
   const available = (width - left - beside - gap * (columns - 1) - (bars > 1 ? 46 : 0)) / columns;
   const size = panelSize(first, Math.floor(available), figure.panels.length === 1);
   const titled = figure.panels.some((panel) => panel.title) ? TITLE : 6;
@@ -110,13 +63,13 @@ function axisName(id) {
 function panelAxes(panel, i, box, place, figure, view) {
   const across = [box.left / place.width, (box.left + box.width) / place.width];
   const up = [1 - (box.top + box.height) / place.height, 1 - box.top / place.height];
-  const same = panel.rows === figure.panels[0].rows && panel.columns === figure.panels[0].columns;
+  const same = !place.mixed && panel.rows === figure.panels[0].rows && panel.columns === figure.panels[0].columns;
   const xRange = view?.x ?? [-0.5, panel.columns - 0.5];
   const yRange = view?.y ?? [panel.rows - 0.5, -0.5];
-  const shared = { showgrid: false, zeroline: false, showline: true, mirror: true, ticks: "outside", ticklen: 3 };
+  const shared = { showgrid: false, zeroline: false, showline: true, mirror: true, ticks: "outside", ticklen: 3, fixedrange: place.mixed };
   const x = {
     ...shared,
-    ...xTicks(place.key, box.width / (xRange[1] - xRange[0])),
+    ...xTicks(box.key ?? place.key, box.width / (xRange[1] - xRange[0])),
     domain: across,
     anchor: panel.yaxis,
     range: xRange,
@@ -127,7 +80,7 @@ function panelAxes(panel, i, box, place, figure, view) {
   };
   const y = {
     ...shared,
-    ...yTicks(place.query, box.height / (yRange[0] - yRange[1])),
+    ...yTicks(box.query ?? place.query, box.height / (yRange[0] - yRange[1])),
     domain: up,
     anchor: panel.xaxis,
     range: yRange,
@@ -158,16 +111,17 @@ function notes(figure, place) {
   figure.panels.forEach((panel, i) => {
     const box = place.boxes[i];
     if (panel.title) {
-      const text = shortened(panel.title, box.width);
+      const text = shortened(panel.title, box.room ?? box.width);
       found.push(note(text, box.left, box.top - 3, place, { xanchor: "left", yanchor: "bottom" }));
     }
-    if (box.first && figure.queryTitle) {
+    const [queryTitle, keyTitle] = [box.queryTitle ?? figure.queryTitle, box.keyTitle ?? figure.keyTitle];
+    if (box.first && queryTitle) {
       const middle = box.top + box.height / 2;
-      found.push(note(figure.queryTitle, 1, middle, place, { textangle: -90, xanchor: "left", yanchor: "middle" }));
+      found.push(note(queryTitle, box.titleLeft ?? 1, middle, place, { textangle: -90, xanchor: "left", yanchor: "middle" }));
     }
-    if (box.last && figure.keyTitle) {
-      const under = box.top + box.height + place.bottom - 18;
-      found.push(note(figure.keyTitle, box.left + box.width / 2, under, place, { xanchor: "center", yanchor: "top" }));
+    if (box.last && keyTitle) {
+      const under = box.top + box.height + (box.bottom ?? place.bottom) - 18;
+      found.push(note(keyTitle, box.left + box.width / 2, under, place, { xanchor: "center", yanchor: "top" }));
     }
   });
   return found;
@@ -247,7 +201,7 @@ export function plotlyFigure(figure, panels, place, views, theme, width, touch) 
     data.push(panel.bar ? barTrace(panel, i, place) : anchor(panel));
     if (place) Object.assign(layout, panelAxes(panel, i, place.boxes[i], place, figure, views));
   });
-  if (panels.length) Object.assign(layout, { hovermode: false, showlegend: false, dragmode: touch ? false : "zoom" });
+  if (panels.length) Object.assign(layout, { hovermode: false, showlegend: false, dragmode: touch || place?.mixed ? false : "zoom" });
   if (place) {
     layout.height = place.height;
     layout.margin = { l: 0, r: 0, t: 0, b: 0, pad: 0 };

@@ -1,6 +1,7 @@
 // What lies over the cells: the chosen cell, the cross of the cursor, and strokes that are not answered yet.
 
 import { cellBox, hatch, prepare, viewport } from "./cells.js";
+import { placed, pointed } from "./link.js";
 
 const HATCH_FROM = 4; // px: smaller cells are plain, as they are without a stroke
 
@@ -14,14 +15,16 @@ function outline(context, look, path) {
   context.stroke(path);
 }
 
-function markCross(context, view, cell, look) {
-  const box = cellBox(view, cell.query, cell.key);
+// Outlines the row, the column, and the cell where they meet; a panel may have only one of them.
+function markCross(context, view, { query, key }, look) {
+  const box = cellBox(view, query ?? 0, key ?? 0);
   const path = new Path2D();
-  path.rect(box.left, view.top, box.width, view.height);
-  path.rect(view.left, box.top, view.width, box.height);
+  if (key !== undefined) path.rect(box.left, view.top, box.width, view.height);
+  if (query !== undefined) path.rect(view.left, box.top, view.width, box.height);
   context.globalAlpha = 0.55;
   outline(context, look, path);
   context.globalAlpha = 1;
+  if (query === undefined || key === undefined) return;
   const own = new Path2D();
   own.rect(box.left - 1, box.top - 1, box.width + 2, box.height + 2);
   outline(context, look, own);
@@ -33,12 +36,29 @@ function markSelected(context, view, [, query, key], look) {
   const height = Math.max(box.height, 6);
   const path = new Path2D();
   path.rect(box.left + (box.width - width) / 2 - 1, box.top + (box.height - height) / 2 - 1, width + 2, height + 2);
+  frameOf(context, look, path);
+}
+
+function frameOf(context, look, path) {
   context.strokeStyle = look.halo;
   context.lineWidth = 5;
   context.stroke(path);
   context.strokeStyle = look.line;
   context.lineWidth = 2.5;
   context.stroke(path);
+}
+
+// The chosen cell in a panel that may have only its row or its column.
+function markChosen(context, view, { query, key }, look) {
+  if (query !== undefined && key !== undefined) {
+    markSelected(context, view, [0, query, key], look);
+    return;
+  }
+  const box = cellBox(view, query ?? 0, key ?? 0);
+  const path = new Path2D();
+  if (query !== undefined) path.rect(view.left, box.top, view.width, box.height);
+  if (key !== undefined) path.rect(box.left, view.top, box.width, view.height);
+  frameOf(context, look, path);
 }
 
 function pathOf(runs, view) {
@@ -88,25 +108,25 @@ function strokesOf({ pending, stroke }, panel) {
 }
 
 export function drawMarks(instance) {
-  const { gd, marks, cursor, panels, frame, theme, painting } = instance;
-  const size = [gd.clientWidth, gd.clientHeight];
-  const needed = Boolean(cursor || frame.selected || painting.stroke || painting.pending.length);
-  if (!needed && instance.blank === size.join()) return; // clearing a large canvas takes milliseconds
+  const { gd, marks, cursor, linked, panels, frame, theme, painting } = instance;
+  const size = instance.extent; // as it was painted: asking the page would make it lay itself out in each figure
+  const needed = Boolean(cursor || linked || frame.selected || frame.marked || painting.stroke || painting.pending.length);
+  if (!size || (!needed && instance.blank === size.join())) return; // clearing a large canvas takes milliseconds
   instance.blank = needed ? "" : size.join();
   const context = prepare(marks, ...size, instance.ratio);
+  if (!needed) return;
   panels.forEach((panel, i) => {
     const view = viewport(gd, panel);
-    const chosen = frame.selected?.[0] === i;
-    const strokes = strokesOf(painting, i);
-    if (!view || !(cursor || chosen || strokes.length)) return;
+    if (!view) return;
     context.save();
     context.beginPath();
     context.rect(view.left - 3, view.top - 3, view.width + 6, view.height + 6);
     context.clip();
-    for (const each of strokes) markStroke(context, view, each, theme.look, instance.ratio);
+    for (const each of strokesOf(painting, i)) markStroke(context, view, each, theme.look, instance.ratio);
     if (painting.anchor?.panel === i && cursor) markRange(context, view, painting.anchor, cursor, theme.look);
-    if (chosen) markSelected(context, view, frame.selected, theme.look);
-    if (cursor && cursor.query < panel.rows && cursor.key < panel.columns) markCross(context, view, cursor, theme.look);
+    if (frame.selected?.[0] === i) markSelected(context, view, frame.selected, theme.look);
+    if (frame.marked) markChosen(context, view, placed(frame.marked, panel), theme.look);
+    if (cursor || linked) markCross(context, view, pointed(instance, i), theme.look);
     context.restore();
   });
 }

@@ -5,7 +5,9 @@ import { crowding, paintPanel, prepare, viewport } from "./cells.js";
 import { keepCursor, listenToPointer, showCursor } from "./cursor.js";
 import { download } from "./download.js";
 import { listenToKeys } from "./keys.js";
-import { arrange, barTicks, plotlyFigure, xTicks, yTicks } from "./layout.js";
+import { xTicks, yTicks } from "./labels.js";
+import { arrange, barTicks, plotlyFigure } from "./layout.js";
+import { leave, listenToOthers } from "./link.js";
 import { drawMarks } from "./marks.js";
 import { keepPainting, listenToPainting, stopPainting } from "./paint.js";
 import { readTheme } from "./theme.js";
@@ -40,6 +42,7 @@ function create(wrap) {
   instance.observer = new ResizeObserver(() => fit(instance));
   instance.observer.observe(wrap);
   for (const listen of [listenToPainting, listenToPointer, listenToKeys]) listen(instance, stop.signal);
+  listenToOthers(instance, showCursor, stop.signal);
   instances.set(wrap, instance);
   return instance;
 }
@@ -48,6 +51,7 @@ function dispose(instance) {
   instance.observer.disconnect();
   instance.stop.abort();
   clearTimeout(instance.dwell);
+  leave(instance);
   stopPainting(instance);
   if (instance.gd._fullLayout) window.Plotly.purge(instance.gd);
   instances.delete(instance.wrap);
@@ -163,7 +167,8 @@ function config(instance, touch) {
     button("png", "Download as PNG", "camera", () => download(instance, "png")),
     button("svg", "Download as SVG", "disk", () => download(instance, "svg")),
   ];
-  const buttons = instance.panels.length ? [...drags, ...own] : own.slice(1);
+  const zooms = instance.panels.length && !instance.place?.mixed;
+  const buttons = zooms ? [...drags, ...own] : own.slice(1);
   const quiet = { displaylogo: false, scrollZoom: false, doubleClick: false, showTips: false };
   return { ...quiet, displayModeBar: instance.panels.length ? true : "hover", modeBarButtons: [buttons] };
 }
@@ -186,7 +191,7 @@ function relayouted(instance) {
   instance.views = whole ? null : { x, y };
   paintCells(instance);
   showCursor(instance);
-  if (instance.place) fitTicks(instance, view);
+  if (instance.place && !instance.place.mixed) fitTicks(instance, view);
 }
 
 function fitTicks(instance, view) {
@@ -209,7 +214,7 @@ function fitTicks(instance, view) {
 }
 
 function zoom(instance, views) {
-  if (!instance.drawn) return;
+  if (!instance.drawn || instance.place?.mixed) return;
   const changes = {};
   for (const { xaxis, yaxis, rows, columns } of instance.panels) {
     changes[`xaxis${xaxis.slice(1)}.range`] = views?.x ?? [-0.5, columns - 0.5];
@@ -258,7 +263,8 @@ function paintCells(instance) {
   const { gd, cells, panels, theme } = instance;
   if (!gd._fullLayout) return;
   instance.ratio = window.devicePixelRatio || 1;
-  const context = prepare(cells, gd.clientWidth, gd.clientHeight, instance.ratio);
+  instance.extent = [gd.clientWidth, gd.clientHeight];
+  const context = prepare(cells, ...instance.extent, instance.ratio);
   let crowd = 1;
   for (const panel of panels) {
     const view = viewport(gd, panel);

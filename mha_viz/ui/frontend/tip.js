@@ -1,7 +1,7 @@
 // The tooltip of a cell: its tokens, its weight, and what hides it.
 
 import { cellBox, viewport } from "./cells.js";
-import { visible } from "./layout.js";
+import { axisWords, visible } from "./labels.js";
 
 const WORDS = [
   "",
@@ -14,6 +14,7 @@ const WORDS = [
 const VIOLATION = 5;
 
 function number(value) {
+  if (Math.abs(value) === Infinity) return value > 0 ? "∞" : "−∞";
   return String(Number(value.toPrecision(6)));
 }
 
@@ -28,17 +29,25 @@ function named(index, tokens) {
   return tokens[index] === undefined || tokens[index] === String(index) ? `${index}` : `${index} “${visible(tokens[index])}”`;
 }
 
+// What there is to say about a cell of a mosaic of pictures, which stand `row_pitch` and `column_pitch` cells apart.
+function ofPicture(mosaic, cell, line) {
+  const layer = Math.floor(cell.query / mosaic.row_pitch);
+  const head = mosaic.head_names[layer]?.[Math.floor(cell.key / mosaic.column_pitch)];
+  return head ? [["layer", visible(mosaic.layer_names[layer])], ["", head], line] : [];
+}
+
 // What there is to say about a cell: pairs of a label and its text.
 export function facts(instance, cell) {
   const panel = instance.panels[cell.panel];
-  const { queries, keys, queryTitle, keyTitle, valueTitle } = instance.figure;
-  const what = valueTitle || "weight";
+  const [row, column] = panel.axes.map((axis, side) => axisWords(instance.figure, axis, side));
+  const what = panel.value || instance.figure.valueTitle || "weight";
   const at = cell.query * panel.columns + cell.key;
   const state = panel.state ? panel.state[at] : 0;
   const weight = weightText(instance, panel, at);
+  if (instance.figure.mosaic) return ofPicture(instance.figure.mosaic, cell, [what, weight]);
   const found = [
-    [queryTitle || "query", named(cell.query, queries)],
-    [keyTitle || "key", named(cell.key, keys)],
+    [row.title, named(cell.query, row.tokens)],
+    [column.title, named(cell.key, column.tokens)],
     [what, weight],
   ];
   if (state === VIOLATION) found.push(["", `masked, yet ${what} ${weight}: a violation`]);

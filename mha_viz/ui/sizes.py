@@ -1,0 +1,26 @@
+"""How many bytes runs and figures hold, for the caches' budgets."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mha_viz.attention.records import Run
+from mha_viz.figures.grammar import Spec
+
+
+def run_bytes(run: Run) -> int:
+    """Count the bytes of a run's tensors, the average over heads included; what is shared counts once."""
+    held: list[Tensor | None] = [norms for _, norms in run.norms]
+    if run.inputs is not None:
+        held += [run.inputs.query, run.inputs.key, run.inputs.value]
+    for layer in run.layers:
+        held += [layer.weights, layer.output, layer.attn_mask, layer.key_padding_mask]
+        if layer.call is not None:
+            held += [layer.call.query, layer.call.key, layer.call.value, *layer.call.module.parameters()]
+    averages = sum(layer.weights.nbytes // max(1, layer.weights.shape[1]) for layer in run.layers)
+    return averages + sum({id(tensor): tensor.nbytes for tensor in held if tensor is not None}.values())
+
+
+def figure_bytes(spec: Spec) -> int:
+    """Count the bytes of a figure's cells."""
+    return sum(trace["z"].nbytes for trace in spec["data"] if "z" in trace)

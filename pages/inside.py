@@ -1,0 +1,30 @@
+"""Inside: every step of one head from input to output, with the numbers, and what moves when one is changed."""
+
+import streamlit as st
+
+from mha_viz.errors import MhaVizError
+from mha_viz.ui import cached, controls, inside_edits, inside_panels, inside_source, panels, state, style, threads
+from mha_viz.ui.inside import Inside
+
+
+@st.fragment
+def inside() -> None:
+    """Draw the steps and then the controls: a change reruns these and nothing else."""
+    threads.settle()
+    panels.messages()
+    trace = None
+    try:
+        source = inside_source.source()
+        run = cached.run_with_spinner(source)
+        trace = inside_panels.everything(source, run, state.chosen(Inside), state.view().within(run))
+    except MhaVizError as error:
+        st.error(controls.plain(str(error)))
+    with st.sidebar:
+        inside_edits.form(trace, state.chosen(Inside), state.view())
+    inside_source.sidebar()
+    state.publish()
+
+
+style.write()
+state.load()
+inside()

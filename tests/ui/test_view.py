@@ -1,0 +1,21 @@
+"""The View: what is shown of a run, never more than the run has."""
+
+from __future__ import annotations
+
+import mha_viz as mv
+from mha_viz.ui.view import View
+
+
+def test_a_view_keeps_indices_that_the_run_has() -> None:
+    view = View(item=1, head=3, query=10, key=9, scale="log")
+    assert view.within(mv.run(mv.Scenario(batch_size=2))) == view
+
+
+def test_a_view_forgets_indices_that_the_run_does_not_have() -> None:
+    view = View(layer=5, item=3, head=7, query=9, key=11, scale="log", show="lines")
+    assert view.within(mv.run(mv.Scenario())) == View(scale="log", show="lines")
+
+
+def test_a_cell_is_named_by_the_block_that_holds_it() -> None:
+    assert View(query=9, key=4).cell(panel=1, pool=4) == (1, 2, 1)
+    assert View(query=9).cell(panel=1) is None
