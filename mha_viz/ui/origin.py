@@ -53,9 +53,12 @@ def key(source: Origin) -> tuple[str, str, int]:
     """Return what a cache knows an origin by; it changes when a model's folder does.
 
     Raises:
-        InputError: The origin is a model that cannot be found.
+        InputError: The origin is a model that may not be loaded here, or cannot be found.
     """
-    stamp = pretrained.stamp(source.model) if isinstance(source, Reading) and source.model else 0
+    stamp = 0
+    if isinstance(source, Reading) and source.model:
+        pretrained.allowed(source.model, local=is_local())  # first, or visitors could ask which folders there are
+        stamp = pretrained.stamp(source.model)
     own = os.environ.get(RUN_VARIABLE, "") if source == RunFile() else ""
     return type(source).__name__, settings.to_query(source) or own, stamp
 

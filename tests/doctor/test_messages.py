@@ -150,6 +150,11 @@ SAID = {
         "The layer is in training mode, so its weights come after dropout and their rows do not sum to 1.",
         "dropout = 0.5: kept weights are multiplied by 2",
     ),
+    "bias-in-encoder": (
+        "attn_mask adds numbers to the scores, but nn.TransformerEncoderLayer in eval mode without gradients hides "
+        "every key whose number is not 0.",
+        "its finite numbers go from -0.5 to 0",
+    ),
     "extra-columns": (
         "The layer appends keys that no mask hides, and a column of weights for each.",
         "add_zero_attn: the weights have S + 1 = 4 columns, the masks have 3",

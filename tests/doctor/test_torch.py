@@ -326,6 +326,18 @@ def test_rows_of_nan_are_left_out_of_the_sums_that_dropout_gives() -> None:
     assert evidence == "dropout = 0.5: kept weights are multiplied by 2"
 
 
+def test_an_encoder_layer_takes_a_bias_for_a_mask_on_its_fast_path() -> None:
+    bias = -(torch.arange(L)[:, None] - torch.arange(L)).abs() / 4
+    encoder = torch.nn.TransformerEncoderLayer(16, H, 16, batch_first=True).eval()
+    query = x()
+    with torch.no_grad():
+        fast, hidden = encoder(query, src_mask=bias), encoder(query, src_mask=bias != 0)
+    added = encoder(query, src_mask=bias).detach()
+    assert torch.equal(fast, hidden)
+    assert (fast - added).abs().max() > 0.01
+    assert check(bias, num_heads=H).of("bias-in-encoder")
+
+
 def test_averaging_hides_the_masks_of_heads_and_spreads_nan() -> None:
     per_head = torch.stack([CAUSAL, torch.zeros(L, L).bool()]).repeat(N, 1, 1)
     query = x()

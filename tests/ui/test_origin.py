@@ -74,13 +74,21 @@ def test_keys_tell_origins_apart() -> None:
     assert len({origin.key(source) for source in sources}) == len(sources)
 
 
-def test_a_model_folder_that_changed_has_another_key(tmp_path: Path) -> None:
+def test_a_model_folder_that_changed_has_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MHA_VIZ_MODELS", str(tmp_path))
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_text("{}")
     before = origin.key(Reading(model=str(tmp_path)))
     assert origin.key(Reading(model=str(tmp_path))) == before
     (tmp_path / "model.safetensors").write_text("{ }")
     assert origin.key(Reading(model=str(tmp_path))) != before
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["there", "not there"])
+def test_a_public_server_does_not_tell_which_folders_there_are(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path if there else tmp_path / "no such folder"
+    with pytest.raises(InputError, match="may not be loaded on this server"):
+        origin.key(Reading(str(folder)))
 
 
 def test_a_reading_without_a_model_says_where_to_choose_one() -> None:

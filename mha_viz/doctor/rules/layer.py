@@ -110,3 +110,27 @@ def extra_columns(case: Case) -> Iterator[Symptom]:
             f"{' and '.join(appended)}: the weights have {width} columns, the masks have "
             f"{'S' if keys is None else keys}{sunk}",
         )
+
+
+@rule(
+    "bias-in-encoder",
+    "note",
+    "An encoder layer's fast path reads a score bias as a bool mask",
+    why="nn.TransformerEncoderLayer in eval mode without gradients takes a fast path that turns a float mask into a "
+    "bool one: every number but 0 hides its key, so a bias such as ALiBi masks nearly everything, without a warning. "
+    "With gradients, in training mode and in nn.MultiheadAttention itself the numbers are added to the scores.",
+    pitfall="P17",
+    good=lambda: Case(attn_mask=torch.zeros(3, 3).masked_fill(torch.ones(3, 3).triu(1).bool(), -torch.inf)),
+    bad=lambda: Case(attn_mask=-(torch.arange(3)[:, None] - torch.arange(3)).abs() / 4),
+    advice="torch.backends.mha.set_fastpath_enabled(False)  # or pass a bool mask where nothing is to be added",
+    explained_by=("additive-ones", "finite-penalty", "nan-in-mask", "plus-infinity", "uniform-rows"),
+)
+def bias_in_encoder(case: Case) -> Iterator[Symptom]:
+    """Find numbers that are added to scores, which one path of torch takes for True."""
+    found = case.attn_values
+    if case.api == "mha" and found is not None and (found.low or found.high) and found.penalty is None:
+        yield Symptom(
+            "attn_mask adds numbers to the scores, but nn.TransformerEncoderLayer in eval mode without gradients hides "
+            "every key whose number is not 0.",
+            f"its finite numbers go from {found.low:.3g} to {found.high:.3g}",
+        )
