@@ -1,7 +1,7 @@
 # Everything happens in .venv; a second call finds the stamps and is instant.
 #
 #   make run      the app at http://localhost:8501 (PORT=9000, HOST=0.0.0.0 to let others in)
-#   make test     the whole suite, in a real browser too (PYTEST_ARGS="tests/masks -q")
+#   make test     the whole suite, in a real browser too (PYTEST_ARGS="tests/masks -q", WORKERS=0 for one process)
 #   make check    formatting, lint, types, then the suite
 #
 # PYTHON=python3.13 chooses the interpreter for a new .venv. Works with GNU Make 3.81, which macOS ships.
@@ -10,6 +10,7 @@ HOST ?= localhost
 PORT ?=
 RUN_ARGS ?=
 PYTEST_ARGS ?=
+WORKERS ?= 2
 PYTHON ?=
 
 BIN := .venv/bin
@@ -32,7 +33,7 @@ run: .venv/.run-stamp
 	$(BIN)/streamlit run app.py $(RUN_FLAGS) $(RUN_ARGS)
 
 test: .venv/.dev-stamp browser
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 check: lint types test
 

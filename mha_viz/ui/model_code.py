@@ -27,8 +27,9 @@ CAPTURED = """\
 **What is captured:** the weights of every head of every `nn.MultiheadAttention` and `nn.Transformer*` layer inside the
 model, of `F.scaled_dot_product_attention`, and of attention written out with a softmax, in eval and train mode, with
 the masks as they were passed. Weights that the function itself does not return are computed again from its query, key
-and mask. Nothing in the model is changed; a model that is too large can be captured in part:
-`mv.capture(model, layers=[0, 5], heads=[0], items=[0])`.
+and mask. Nothing in the model is changed. `mv.capture(model, inside=True)` also keeps what goes in, so that the page
+Inside can show every step; a large model can be captured in part:
+`mv.capture(model, layers=["encoder.layers.0"], heads=[0], items=[0])`.
 """
 
 
