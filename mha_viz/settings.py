@@ -95,6 +95,15 @@ def normalise(value: Any, settings: type, name: str) -> Any:
     return _text(name, about, value)
 
 
+class Checked:
+    """Base of the settings dataclasses: each field is stored as its metadata allows, or refused."""
+
+    def __post_init__(self) -> None:
+        of: type = type(self)
+        for name in metadata(of):
+            object.__setattr__(self, name, normalise(getattr(self, name), of, name))
+
+
 def _boolean(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ScenarioError(f"{name} must be True or False, not {_shown(value)}.", field=name)

@@ -12,7 +12,7 @@ from mha_viz.inputs import store
 from mha_viz.inputs.raw_mask import RawMask
 from mha_viz.inputs.upload import Upload
 from mha_viz.scenario import Scenario
-from mha_viz.settings import setting
+from mha_viz.settings import Checked, setting
 
 GROUP = "Mask given"
 CORRECT = "none"
@@ -29,7 +29,7 @@ def _canonical_fixed(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Given:
+class Given(Checked):
     """The mask as it is passed to the layer; what was intended is the Scenario's mask.
 
     Raises:
@@ -66,10 +66,6 @@ class Given:
         canonical=_canonical_fixed,
         help="The rules whose fixes have been applied to the mask, in order.",
     )
-
-    def __post_init__(self) -> None:
-        for name in settings.metadata(Given):
-            object.__setattr__(self, name, settings.normalise(getattr(self, name), Given, name))
 
     @property
     def fixes(self) -> tuple[str, ...]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mha_viz import settings
-from mha_viz.settings import setting
+from mha_viz.settings import Checked, setting
 
 GROUP = "Pretrained model"
 BUILT_IN = "built-in"
@@ -13,7 +12,7 @@ BUILT_IN = "built-in"
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(Checked):
     """A model and what it is given.
 
     Raises:
@@ -44,7 +43,3 @@ class Reading:
         "sentence of each pair.",
     )
     image: str = setting("", group=GROUP, help="The uploaded picture, for models that read pictures.")
-
-    def __post_init__(self) -> None:
-        for name in settings.metadata(Reading):
-            object.__setattr__(self, name, settings.normalise(getattr(self, name), Reading, name))

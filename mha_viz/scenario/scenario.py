@@ -10,13 +10,14 @@ from mha_viz.scenario.input_fields import INPUTS, InputFields
 from mha_viz.scenario.layer_fields import LAYER, RUN, LayerFields, RunFields
 from mha_viz.scenario.mask_fields import MASKS, MaskFields
 from mha_viz.scenario.stack_fields import ATTENTION, ENCODER, STACK, StackFields
+from mha_viz.settings import Checked
 
 GROUPS = (INPUTS, MASKS, LAYER, STACK, RUN)
 
 
 # A dataclass collects its fields from the last base to the first, so they stand in the order of GROUPS.
 @dataclass(frozen=True)
-class Scenario(RunFields, StackFields, LayerFields, MaskFields, InputFields):
+class Scenario(RunFields, StackFields, LayerFields, MaskFields, InputFields, Checked):
     """Everything a run depends on: the layer or the stack, its inputs, its masks, and how it is called.
 
     Raises:
@@ -28,8 +29,7 @@ class Scenario(RunFields, StackFields, LayerFields, MaskFields, InputFields):
     """
 
     def __post_init__(self) -> None:
-        for name in settings.metadata(Scenario):
-            object.__setattr__(self, name, settings.normalise(getattr(self, name), Scenario, name))
+        super().__post_init__()
         _check_layer(self)
         if self.stack != ATTENTION:
             _check_stack(self)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mha_viz import settings
 from mha_viz.attention import edits as language
-from mha_viz.settings import setting
+from mha_viz.settings import Checked, setting
 
 GROUP = "Inside"
 EXPLORE, MODEL = "explore", "model"
 
 
 @dataclass(frozen=True)
-class Inside:
+class Inside(Checked):
     """Where the layer comes from, and edits of what goes into it as text; see `mha_viz.attention.edits`."""
 
     inside_of: str = setting(
@@ -32,10 +31,6 @@ class Inside:
         help="Statements separated by ; such as mask[*, *, 2, 1] = hide; head[1] = off; temperature = 0.5; "
         "q_weight[0, 3] = 1.5; query[0, 2, 5] = −1.",
     )
-
-    def __post_init__(self) -> None:
-        for name in settings.metadata(Inside):
-            object.__setattr__(self, name, settings.normalise(getattr(self, name), Inside, name))
 
     def with_edit(self, edit: language.Edit) -> Inside:
         """Return these settings with one more edit, in the place of an earlier one of the same number."""

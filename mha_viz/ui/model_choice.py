@@ -7,9 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mha_viz import settings
 from mha_viz.pretrained import Reading
-from mha_viz.settings import setting
+from mha_viz.settings import Checked, setting
 from mha_viz.ui import origin
 from mha_viz.ui.origin import RunFile
 
@@ -18,7 +17,7 @@ AUTOMATIC = "automatic"
 
 
 @dataclass(frozen=True)
-class WayIn:
+class WayIn(Checked):
     """How a model comes to the page."""
 
     way: str = setting(
@@ -28,10 +27,6 @@ class WayIn:
         help="file: what run.save(...) wrote. model: a pretrained text or image model. code: how to capture a model of "
         "your own. automatic: the first of these that there is something of.",
     )
-
-    def __post_init__(self) -> None:
-        for name in settings.metadata(WayIn):
-            object.__setattr__(self, name, settings.normalise(getattr(self, name), WayIn, name))
 
     def shown(self, chosen: Callable[[type], Any]) -> str:
         """Return which way in is shown.

@@ -23,7 +23,7 @@ from mha_viz.errors import InputError
 from mha_viz.export import run_file
 from mha_viz.pretrained import Reading
 from mha_viz.scenario import Scenario
-from mha_viz.settings import setting
+from mha_viz.settings import Checked, setting
 from mha_viz.ui import sizes
 
 BUDGET = 512 * 2**20
@@ -33,14 +33,10 @@ RUN_VARIABLE = "MHA_VIZ_RUN"
 
 
 @dataclass(frozen=True)
-class RunFile:
+class RunFile(Checked):
     """A run file that was uploaded, by its digest and name; empty for the server's own, if it has one."""
 
     run_file: str = setting("", group=GROUP, help="The uploaded run file: what `run.save(...)` wrote.")
-
-    def __post_init__(self) -> None:
-        for name in settings.metadata(RunFile):
-            object.__setattr__(self, name, settings.normalise(getattr(self, name), RunFile, name))
 
 
 Origin = Scenario | RunFile | Reading

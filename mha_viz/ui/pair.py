@@ -16,7 +16,7 @@ from mha_viz import settings
 from mha_viz.errors import MhaVizError, ScenarioError
 from mha_viz.pretrained import Reading
 from mha_viz.scenario import Scenario
-from mha_viz.settings import setting
+from mha_viz.settings import Checked, setting
 from mha_viz.ui.origin import Origin, RunFile
 
 GROUP = "Compare"
@@ -26,7 +26,7 @@ MAX_SIDE = 30_000
 
 
 @dataclass(frozen=True)
-class Place:
+class Place(Checked):
     """Where a side comes from, and which picture of it is compared; what is None is what the view shows."""
 
     of: str = setting(
@@ -41,10 +41,6 @@ class Place:
     head: int | None = setting(None, group=GROUP, low=0, high=255, help="Which head.")
     average: bool = setting(False, group=GROUP, help="The average over heads, instead of one head.")
     item: int | None = setting(None, group=GROUP, low=0, high=4_095, label="batch item", help="Which batch item.")
-
-    def __post_init__(self) -> None:
-        for name in settings.metadata(Place):
-            object.__setattr__(self, name, settings.normalise(getattr(self, name), Place, name))
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ def _canonical(value: Any, name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Pair(Checked):
     """Two sides to compare.
 
     Raises:
@@ -137,10 +133,6 @@ class Pair:
         canonical=partial(_canonical, name="right"),
         help="The same for the right.",
     )
-
-    def __post_init__(self) -> None:
-        for name in settings.metadata(Pair):
-            object.__setattr__(self, name, settings.normalise(getattr(self, name), Pair, name))
 
     @property
     def sides(self) -> tuple[Side, Side]:

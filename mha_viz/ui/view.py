@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mha_viz import settings
 from mha_viz.attention.records import Run
 from mha_viz.figures.grammar import SCALES, Scale
-from mha_viz.settings import setting
+from mha_viz.settings import Checked, setting
 from mha_viz.ui.inside_steps import ALL, NAMES
 
 VIEW = "View"
@@ -15,7 +14,7 @@ HEATMAP, LINES, TOKENS = "heatmaps", "lines", "tokens"
 
 
 @dataclass(frozen=True)
-class View:
+class View(Checked):
     """The choices that change no number, only what is shown; the link carries them beside the Scenario."""
 
     show: str = setting(
@@ -39,10 +38,6 @@ class View:
     key: int | None = setting(None, group=VIEW, low=0, high=131_073, help="The chosen cell's key token.")
     step: str = setting(ALL, group=VIEW, choices=NAMES, help="Which step of the Inside page is opened.")
     change: bool = setting(False, group=VIEW, help="Whether the Inside page shows what the edits changed.")
-
-    def __post_init__(self) -> None:
-        for name in settings.metadata(View):
-            object.__setattr__(self, name, settings.normalise(getattr(self, name), View, name))
 
     @property
     def colours(self) -> Scale:
