@@ -1,33 +1,45 @@
-"""Print the benchmark table: `python -m benchmarks [forward] [paint] [reach] [doctor] [--rounds N]`."""
+"""Measure, print tables, and put them into docs/benchmarks.md: `python -m benchmarks [part ...]`, all by default."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-from importlib.metadata import version
+from collections.abc import Callable
 
-from benchmarks import doctor, forward, paint, reach
+from benchmarks import doctor, first_load, forward, paint, peers, plot, reach, table
+
+Options = argparse.Namespace
+
+# One line a part. What one returns goes into docs/benchmarks.md; a part that returns nothing only prints.
+PARTS: dict[str, Callable[[Options], table.Measured | None]] = {
+    "forward": lambda options: forward.main(options.rounds),
+    "paint": lambda options: paint.main(options.rounds),
+    "peers": lambda options: peers.main(options.lengths or peers.LENGTHS),
+    "first-load": lambda options: first_load.main(),
+    "reach": lambda options: reach.main(options.rounds),
+    "doctor": lambda options: doctor.main(options.rounds),
+}
+
+
+def lengths(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "parts", nargs="*", choices=["forward", "paint", "reach", "doctor", []], default=[], help="default: all parts"
-    )
-    parser.add_argument("--rounds", type=int, default=15, help="counted measurements of each line (default 15)")
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; default: all")
+    parser.add_argument("--rounds", type=int, default=15, help="counted measurements of each quick line (default 15)")
+    parser.add_argument("--lengths", type=lengths, help="tokens in the part peers, such as 16,64,256")
+    parser.add_argument("--print-only", action="store_true", help="leave docs/benchmarks.md as it is")
     options = parser.parse_args()
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "streamlit", "plotly"))
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}")
-    print("Medians of one run; a ratio compares measurements taken in turn.\n")
-    if not options.parts or "forward" in options.parts:
-        forward.main(options.rounds)
-    if not options.parts or "paint" in options.parts:
-        paint.main(options.rounds)
-    if not options.parts or "reach" in options.parts:
-        reach.main(options.rounds)
-    if not options.parts or "doctor" in options.parts:
-        doctor.main(options.rounds)
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"no part is called {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    for name in options.parts or PARTS:
+        before = table.load()
+        print(f"\n== {name} (load average {before:.1f}) ==", flush=True)
+        found = PARTS[name](options)
+        if found is not None and not options.print_only:
+            table.write(name, found, before)
+            plot.main()
 
 
 if __name__ == "__main__":

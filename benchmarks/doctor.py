@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import mha_viz as mv
+from benchmarks.table import Measured, Table
 
 LENGTHS = [1024, 4096]
 BATCH = 8
@@ -80,14 +81,15 @@ def measured(name: str, call: str, length: int, rounds: int) -> tuple[float, flo
     return median(times), max(0, memory("VmHWM") - before)
 
 
-def main(rounds: int) -> None:
-    print("doctor".ljust(34) + "".join(f"{call:>22}" for call in CALLS))
-    for length in LENGTHS:
+def main(rounds: int, lengths: list[int] = LENGTHS) -> Measured:
+    caption = f"Seconds, and memory beside the mask at its peak; medians of {rounds}."
+    table = Table(["mask", *CALLS], caption).show()
+    for length in lengths:
         for name in MASKS:
-            found = []
+            cells = []
             for call in CALLS:
                 with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
-                    found.append(alone.submit(measured, name, call, length, rounds).result())
-            cells = "".join(f"{seconds:12.3f}s{peak / MiB:6.0f}MiB" for seconds, peak in found)
-            print(f"{length}^2, {name}".ljust(34) + cells, flush=True)
-    print()
+                    seconds, peak = alone.submit(measured, name, call, length, rounds).result()
+                cells.append(f"{seconds:.3f} s, {peak / MiB:.0f} MiB")
+            table.add(f"{length:,}², {name}", *cells)
+    return Measured([table])

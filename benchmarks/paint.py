@@ -14,17 +14,32 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from playwright.sync_api import Browser, Page, sync_playwright
+import psutil
+from playwright.sync_api import Browser, Page
 
-from tests.browser import chromium
+from benchmarks.limits import SECONDS, Stopped
+from benchmarks.opening import chromium_browser, fresh_page, painted
+from benchmarks.process import free_port
+from benchmarks.table import Measured, Table
 
 ROOT = Path(__file__).resolve().parent.parent
+FLOOR, APP, CHART = "empty page", "this app", "st.plotly_chart"
+SCRIPTS = {FLOOR: "benchmarks/pages/floor.py", APP: "app.py", CHART: "benchmarks/pages/chart.py"}
 SIZES = [(4, 16), (8, 64), (8, 512)]
-PAGES = {"floor": "benchmarks/pages/floor.py", "app": "app.py", "st.plotly_chart": "benchmarks/pages/chart.py"}
 WARM_UP = 3
+MESSAGE_MB = 4_000
+"""What the server may send at once: more than Streamlit's default, so that a long sequence is not refused for it."""
+
+READY = {
+    FLOOR: "return document.querySelectorAll('[data-painted]').length >= 1",
+    APP: "return document.querySelectorAll('[data-painted]').length >= 2",
+    CHART: "const cells = document.querySelectorAll('.heatmaplayer image');"
+    "return cells.length >= 1 && [...cells].every((cell) => cell.getAttribute('href'))",
+}
 
 WATCH = """
 () => {
@@ -52,76 +67,86 @@ WATCH = """
 """
 
 
+@dataclass(frozen=True)
+class Served:
+    """A running Streamlit server: its address, without a slash at its end, and its process."""
+
+    url: str
+    process: psutil.Process
+
+
 @contextmanager
-def serving(script: str, port: int) -> Iterator[str]:
+def serving(script: str) -> Iterator[Served]:
+    """Serve a script with the app's own configuration until the block ends."""
+    port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", script, "--server.port", str(port)]
-    options = ["--server.address", "127.0.0.1", "--server.headless", "true", "--browser.gatherUsageStats", "false"]
+    options = ["--server.address", "127.0.0.1", "--server.maxMessageSize", str(MESSAGE_MB)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [*command, *options],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
+        [*command, *options], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as server:
         try:
             url = f"http://127.0.0.1:{port}"
-            for _ in range(300):
-                try:
-                    urllib.request.urlopen(f"{url}/_stcore/health", timeout=1)
-                    break
-                except OSError:
-                    time.sleep(0.1)
-            yield url
+            _wait_for(url)
+            yield Served(url, psutil.Process(server.pid))
         finally:
-            server.terminate()
+            server.kill()
 
 
-def opened(browser: Browser, url: str) -> Page:
-    page = browser.new_page(viewport={"width": 1400, "height": 1000})
-    page.goto(url)
-    page.wait_for_selector("[data-painted], .heatmaplayer image", state="attached", timeout=60_000)
-    page.locator("input[aria-label=seed]").wait_for(timeout=30_000)
-    page.wait_for_timeout(1_500)
-    page.locator("input[aria-label=seed]").focus()
-    return page
+def _wait_for(url: str) -> None:
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"the server at {url} was not up within a minute")
+
+
+def address(served: Served, heads: int, length: int) -> str:
+    return f"{served.url}/?source=normal&query_len={length}&num_heads={heads}&mask=full"
 
 
 def change(page: Page) -> tuple[float, float]:
-    """Press the key once; return milliseconds to painted and to settled."""
+    """Press the key once; return seconds to painted and to settled."""
     page.evaluate(WATCH)
     page.keyboard.press("ArrowUp")
-    page.wait_for_function("() => window.times.settled > 0 && window.times.painted > 0", timeout=60_000, polling=20)
-    times: dict[str, float] = page.evaluate("() => window.times")
+    deadline = time.monotonic() + SECONDS
+    while not page.evaluate("() => times.painted > 0 && times.settled > 0"):
+        if time.monotonic() > deadline:
+            raise Stopped(f"no picture in {SECONDS:.0f} s")
+        time.sleep(0.02)
+    times: dict[str, float] = page.evaluate("() => times")
     page.wait_for_timeout(250)
-    return times["painted"], times["settled"]
+    return times["painted"] / 1e3, times["settled"] / 1e3
 
 
-def main(rounds: int) -> None:
-    heads_of = [f"{name} {what}" for name in PAGES for what in ("painted", "settled")]
-    print("setting change, ms".ljust(20) + "".join(f"{name:>24}" for name in heads_of) + f"{'app / floor':>20}")
-    with sync_playwright() as playwright, serving_all() as urls:
-        browser = playwright.chromium.launch(executable_path=str(chromium.find()), args=chromium.ARGUMENTS)
-        for heads, length in SIZES:
-            query = f"source=normal&query_len={length}&num_heads={heads}&mask=full"
-            times = {name: measured(browser, f"{url}/?{query}", rounds) for name, url in urls.items()}
-            middle = {name: [median(t[i] for t in found) for i in (0, 1)] for name, found in times.items()}
-            cells = "".join(f"{middle[name][i]:24.0f}" for name in PAGES for i in (0, 1))
-            ratios = " ".join(f"{middle['app'][i] / middle['floor'][i]:9.2f}" for i in (0, 1))
-            print(f"{heads} x {length}^2".ljust(20) + cells + ratios, flush=True)
-        browser.close()
-    print()
+def changes(page: Page, rounds: int) -> list[tuple[float, float]]:
+    """Return the times of some changes on a page that shows its first picture."""
+    seed = page.locator("input[aria-label=seed]")
+    seed.wait_for(timeout=SECONDS * 1e3)
+    page.wait_for_timeout(1_500)
+    seed.focus()
+    return [change(page) for _ in range(WARM_UP + rounds)][WARM_UP:]
 
 
-def measured(browser: Browser, url: str, rounds: int) -> list[tuple[float, float]]:
-    """Return the times of one page alone in the browser, so that no other page paints meanwhile."""
-    page = opened(browser, url)
-    found = [change(page) for _ in range(WARM_UP + rounds)][WARM_UP:]
-    page.close()
-    return found
+def measured(browser: Browser, name: str, served: Served, heads: int, length: int, rounds: int) -> list[float]:
+    """Return the median seconds to painted and to settled of one page alone in the browser."""
+    with fresh_page(browser) as page:
+        painted(page, address(served, heads, length), READY[name])
+        found = changes(page, rounds)
+    return [median(times[i] for times in found) for i in (0, 1)]
 
 
-@contextmanager
-def serving_all() -> Iterator[dict[str, str]]:
-    with ExitStack() as stack:
-        yield {name: stack.enter_context(serving(path, 8710 + i)) for i, (name, path) in enumerate(PAGES.items())}
+def main(rounds: int, sizes: list[tuple[int, int]] = SIZES) -> Measured:
+    columns = [f"{name} {what}" for name in SCRIPTS for what in ("painted", "settled")]
+    caption = f"Setting change, ms, medians of {rounds}."
+    found = Table(["heads × tokens²", *columns, "app / floor, painted"], caption).show()
+    with chromium_browser() as browser, ExitStack() as stack:
+        servers = {name: stack.enter_context(serving(script)) for name, script in SCRIPTS.items()}
+        for heads, length in sizes:
+            times = {n: measured(browser, n, served, heads, length, rounds) for n, served in servers.items()}
+            cells = [f"{times[name][i] * 1e3:,.0f}" for name in SCRIPTS for i in (0, 1)]
+            found.add(f"{heads} × {length:,}²", *cells, f"{times[APP][0] / times[FLOOR][0]:.2f}")
+        versions = {"Chromium": browser.version}
+    return Measured([found], versions=versions)

@@ -71,6 +71,7 @@ def metadata(settings: type) -> dict[str, Setting]:
     return {f.name: f.metadata["setting"] for f in fields(settings)}
 
 
+@cache
 def default_of(settings: type, name: str) -> Any:
     """Return the default of one field."""
     return next(f.default for f in fields(settings) if f.name == name)

@@ -7,6 +7,7 @@ import streamlit as st
 from plotly.subplots import make_subplots
 
 import mha_viz as mv
+from benchmarks.forward import bare_weights
 
 
 @st.cache_resource
@@ -20,7 +21,7 @@ def freeze() -> None:
 def page() -> None:
     seed = st.number_input("seed", 0, 10_000, 0)
     asked = "&".join(f"{name}={value}" for name, value in st.query_params.items())
-    weights = mv.run(mv.Scenario.from_query(f"{asked}&seed={seed}")).layers[0].weights[0].numpy()
+    weights = bare_weights(mv.Scenario.from_query(f"{asked}&seed={seed}"))[0].numpy()
     columns = min(4, len(weights))
     figure = make_subplots(rows=-(-len(weights) // columns), cols=columns)
     for head, values in enumerate(weights):

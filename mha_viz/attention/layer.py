@@ -27,7 +27,12 @@ def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
     """Seed torch's global generator for the block, and put it back afterwards; one thread at a time."""
     devices = [torch.device(device)] if device.startswith("cuda") else []
     with _global_random_state, torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        # Not torch.manual_seed: where torch has no accelerator, that queues each call and its stack trace for ever.
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.cuda.manual_seed_all(seed)
+        elif device.startswith("mps"):
+            torch.mps.manual_seed(seed)
         yield
 
 

@@ -6,8 +6,10 @@ it is never changed.
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import cachetools
 import streamlit as st
 
 from mha_viz import attention, gallery
@@ -22,25 +24,55 @@ from mha_viz.inputs.assemble import sizes as input_sizes
 from mha_viz.pretrained import Reading
 from mha_viz.remember import remembered
 from mha_viz.scenario import Scenario
-from mha_viz.ui import origin, sizes, words
+from mha_viz.ui import environment, exhausted, origin, sizes, waiting, words
 from mha_viz.ui.origin import Origin, RunFile
 
 BUDGET_VARIABLE = "MHA_VIZ_CACHE_MB"
-DEFAULT_BUDGET_MB = 512
-QUICK_BYTES = 100 * 2**20
+"""Environment variable: megabytes of runs that are kept for everyone."""
+HEAVY_VARIABLE = "MHA_VIZ_HEAVY_MB"
+"""Environment variable: a forward that needs more memory than this is heavy, and waits for its turn."""
 
 
 def run(source: Origin) -> Run:
-    """Return the Run of an origin.
+    """Return the Run of an origin; a heavy one that is not here yet is computed when its turn comes.
 
-    Errors are those of `mha_viz.run` and of `mha_viz.pretrained.read`, or say that a file is no longer here.
+    Errors are those of `mha_viz.run` and of `mha_viz.pretrained.read`; or a CapacityError says that memory has run
+    out, or that too many wait; or an InputError that a file is no longer here.
     """
-    if isinstance(source, Scenario):
-        return _of_scenario(source)
-    return _of_reading(source) if isinstance(source, Reading) else origin.kept(source)
+    with exhausted.memory(), in_turn(source):
+        if isinstance(source, Scenario):
+            return _of_scenario(source)
+        return _of_reading(source) if isinstance(source, Reading) else origin.kept(source)
 
 
-@remembered(float(os.environ.get(BUDGET_VARIABLE, DEFAULT_BUDGET_MB)), key=origin.key, size=sizes.run_bytes)
+@contextmanager
+def in_turn(source: Origin) -> Iterator[None]:
+    """Hold the block until its turn, if what is made of this origin is heavy and not made yet."""
+    if not is_heavy(source) or _is_known(source):
+        yield
+        return
+    with waiting.turn(lambda: _is_known(source)):
+        yield
+
+
+def is_heavy(source: Origin) -> bool:
+    """Return whether computing the Run of an origin may take longer than others should wait for."""
+    if isinstance(source, RunFile):
+        return False
+    if isinstance(source, Reading):
+        return bool(source.model)
+    return memory.estimate(source, input_sizes(source)) > 2**20 * environment.number(
+        HEAVY_VARIABLE, 100, low=0, high=2**30
+    )
+
+
+def _is_known(source: Origin) -> bool:
+    kept = _of_scenario if isinstance(source, Scenario) else _of_reading
+    found: cachetools.Cache[object, Run] = kept.cache  # type: ignore[attr-defined]  # cachetools adds it
+    return origin.key(source) in found
+
+
+@remembered(environment.number(BUDGET_VARIABLE, 512, low=0, high=2**30), key=origin.key, size=sizes.run_bytes)
 def _of_scenario(source: Origin) -> Run:
     assert isinstance(source, Scenario)
     return attention.run(source)
@@ -84,16 +116,15 @@ def caption(source: Origin, layer: int, item: int) -> list[str]:
 
 
 def run_with_spinner(source: Origin) -> Run:
-    """Return the Run of an origin, with a spinner while a large one is computed and its figures are made."""
-    if isinstance(source, Reading):
-        with st.spinner(f"Reading with the model {source.model}", show_time=True):
-            return run(source)
-    if isinstance(source, RunFile) or memory.estimate(source, input_sizes(source)) < QUICK_BYTES:
+    """Return the Run of an origin, with a spinner while a heavy one is computed and its figures are made."""
+    if not is_heavy(source):
         return run(source)
-    with st.spinner("Running the layer", show_time=True):
+    said = f"Reading with the model {source.model}" if isinstance(source, Reading) else "Running the layer"
+    with exhausted.memory(), in_turn(source), st.spinner(said, show_time=True):
         found = run(source)
-        head_grid(source, 0, 0, "shared")
-        caption(source, 0, 0)
+        if isinstance(source, Scenario):
+            head_grid(source, 0, 0, "shared")
+            caption(source, 0, 0)
         return found
 
 

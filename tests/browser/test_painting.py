@@ -236,9 +236,14 @@ def test_a_finger_paints_with_a_tool_and_scrolls_without_one(show):
     assert scrolled(page) == 0
     assert ranges_of_first(page) == [-0.5, SIZE - 0.5]
     page.get_by_role("button", name="Look", exact=True).tap()
+    page.locator('.mha-tools [aria-pressed="true"]', has_text="Look").wait_for()
     page.set_viewport_size({"width": 390, "height": 400})
-    touch(page, (4, 5), (3, 5), (1, 5), (0, 5), (-2, 5))
-    until(lambda: scrolled(page) > 0)
+
+    def swiped():  # anew while the browser is still busy with its new size, which ends a gesture
+        touch(page, (4, 5), (3, 5), (1, 5), (0, 5), (-2, 5))
+        return scrolled(page) > 0
+
+    until(swiped)
     assert len(log(page)) == 3
 
 
