@@ -37,9 +37,11 @@ def depth(source: Origin, run: Run, view: View) -> None:
     if not box.open:
         return
     with box:
-        kinds = list(_offered(source, run, view))
-        shown = st.segmented_control("what", kinds, key="w:depth", default=kinds[0], label_visibility="collapsed")
-        shown = shown or kinds[0]
+        kinds = _offered(source, run, view)
+        if st.session_state.get("w:depth") not in kinds:
+            st.session_state["w:depth"] = kinds[0]
+        st.segmented_control("what", kinds, key="w:depth", required=True, label_visibility="collapsed")
+        shown: str = st.session_state["w:depth"]
         st.caption(ABOUT[shown])
         try:
             _draw(shown, source, run, view)
@@ -47,12 +49,12 @@ def depth(source: Origin, run: Run, view: View) -> None:
             st.caption(str(error))
 
 
-def _offered(source: Origin, run: Run, view: View) -> dict[str, bool]:
+def _offered(source: Origin, run: Run, view: View) -> list[str]:
     """Return what can be said of this run, in order."""
     stack = isinstance(source, Scenario) and source.stack != ATTENTION
     chained = any(view.layer in chain.layers for chain in measures.chains(run))
     there = {ENTROPY: True, ROLLOUT: chained, SIMILARITY: True, NORMS: bool(run.norms), REACH: stack}
-    return {name: True for name, offered in there.items() if offered}
+    return [name for name, offered in there.items() if offered]
 
 
 def _draw(shown: str, source: Origin, run: Run, view: View) -> None:

@@ -34,7 +34,10 @@ def draw(s: Scenario, run: Run) -> None:
     of: Side = "query"
     if s.has_memory:
         choice: dict[str, Any] = {"query": "of the target", "key": "of the memory"}
-        picked = st.segmented_control("inputs", list(choice), key="w:reach", format_func=choice.__getitem__)
+        st.session_state.setdefault("w:reach", "query")
+        picked = st.segmented_control(
+            "inputs", list(choice), key="w:reach", format_func=choice.__getitem__, required=True
+        )
         of = "key" if picked == "key" else "query"
     length = sizes(s).key_len if of == "key" else sizes(s).query_len
     if length > MOST:

@@ -39,7 +39,7 @@ def everything(source: Origin, run: Run) -> None:
     with top:
         controls.view_bar(run, view)
     cell_panels.made_of(run, view)
-    if len(run.layers) > 1:
+    if len(run.layers) > 1 or run.norms:
         depth_panels.depth(source, run, view)
     statistics(run, view)
     share_panels.downloads(source, run, view)

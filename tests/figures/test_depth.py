@@ -12,6 +12,7 @@ import torch
 import mha_viz as mv
 from mha_viz.attention import depth
 from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.stack_reach import reach_of
 from mha_viz.figures import depth as pictures
 from mha_viz.figures import grammar
 from mha_viz.figures.grammar import Spec
@@ -108,3 +109,15 @@ def test_a_layer_that_is_not_there_is_said() -> None:
         pictures.rollout(mv.run(ENCODER), layer=3)
     with pytest.raises(mv.ScenarioError, match=r"^item must be from 0 to 1, not 2\.$"):
         pictures.entropies(mv.run(ENCODER), 2)
+
+
+@pytest.mark.parametrize("of", ["query", "key"])
+def test_a_reach_is_drawn_in_powers_of_ten_with_the_tokens_of_both_sides(of: str) -> None:
+    found = reach_of(BOTH, of)
+    spec = pictures.reached(mv.run(BOTH), found, of=of)
+    heatmap, about = spec["data"][0], spec["layout"]["meta"]
+    np.testing.assert_allclose(heatmap["z"], np.log10(np.maximum(found.numpy(), 1e-6)), rtol=1e-6)
+    np.testing.assert_array_equal(heatmap["customdata"], found.numpy())
+    assert heatmap["zmax"] >= heatmap["z"].max()
+    assert about["query_tokens"] == ["one", "two", "three"]
+    assert about["key_tokens"] == (["one", "two", "three"] if of == "query" else ["a", "b", "c", "d"])
