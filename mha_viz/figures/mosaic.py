@@ -25,6 +25,9 @@ SIZE = 48
 GROUND = "rgb(127,127,127)"
 """What lies between the pictures: neutral on a light and on a dark page."""
 
+OUTLINE = (("rgb(0,0,0)", 5), ("rgb(255,255,255)", 2))
+"""Colour and width in pixels of the lines around the picture that is open: one of them shows on any cell."""
+
 _SMALLEST = 4
 _WIDE = 640  # px that the mosaic has about, beside its labels
 _HIGH = 560
@@ -96,6 +99,15 @@ def layer_at(meta: Mapping[str, Any], row: int, column: int) -> tuple[int, int] 
     if not (0 <= layer < len(mosaic["heads"]) and 0 <= head < mosaic["heads"][layer]):
         return None
     return (layer, head) if down < mosaic["height"] and across < mosaic["width"] else None
+
+
+def outlined(spec: Spec, layer: int, head: int) -> Spec:
+    """Return the mosaic with one of its pictures outlined; the spec given stays as it is."""
+    mosaic = spec["layout"]["meta"]["mosaic"]
+    left, top = head * mosaic["column_pitch"] - 0.5, layer * mosaic["row_pitch"] - 0.5
+    box = {"type": "rect", "x0": left, "x1": left + mosaic["width"], "y0": top, "y1": top + mosaic["height"]}
+    lines = [{**box, "line": {"color": colour, "width": width}} for colour, width in OUTLINE]
+    return {**spec, "layout": {**spec["layout"], "shapes": [*spec["layout"]["shapes"], *lines]}}
 
 
 def _side(run: Run, axis: int, size: int) -> int:

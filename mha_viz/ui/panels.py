@@ -10,7 +10,7 @@ from mha_viz.attention import stats
 from mha_viz.attention.records import Run
 from mha_viz.figures import rows
 from mha_viz.figures.grammar import Spec
-from mha_viz.figures.mosaic import layer_at
+from mha_viz.figures.mosaic import layer_at, outlined
 from mha_viz.ui import cached, cell_panels, controls, depth_panels, plot, share_panels, state, words
 from mha_viz.ui.origin import Origin
 from mha_viz.ui.view import HEATMAP, LINES, View
@@ -57,7 +57,7 @@ def overview(source: Origin, run: Run, view: View) -> None:
             state.look(layer=opened[0], head=opened[1])
 
     plot.heatmaps(
-        spec,
+        outlined(spec, view.layer, view.head),
         key="overview",
         alt=f"{len(run.layers)} attention layers and their heads as small heatmaps",
         on_cell=choose,

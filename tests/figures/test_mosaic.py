@@ -16,7 +16,7 @@ from mha_viz.attention.records import LayerAttention, Run
 from mha_viz.errors import ScenarioError
 from mha_viz.figures import SCALES, grammar, pooling, states
 from mha_viz.figures.grammar import Spec
-from mha_viz.figures.mosaic import layer_at, layers, short_names
+from mha_viz.figures.mosaic import layer_at, layers, outlined, short_names
 from mha_viz.figures.tiles import side, tiles
 from mha_viz.scenario import Scenario
 
@@ -219,3 +219,13 @@ def test_an_item_out_of_bounds_is_refused(item: int) -> None:
 )
 def test_cells_are_equally_large_where_they_can_be(count: int, size: int, cells: int) -> None:
     assert side(count, size) == cells
+
+
+def test_the_open_picture_is_outlined_and_the_shared_figure_is_left_alone() -> None:
+    spec = layers(mv.run(Scenario(stack="encoder", num_layers=3, num_heads=2, embed_dim=8)))
+    before = len(spec["layout"]["shapes"])
+    found = outlined(spec, 2, 1)
+    assert len(spec["layout"]["shapes"]) == before
+    box = found["layout"]["shapes"][-1]
+    corners = [(box["y0"] + 0.5, box["x0"] + 0.5), (box["y1"] - 0.5, box["x1"] - 0.5)]
+    assert [layer_at(found["layout"]["meta"], int(row), int(column)) for row, column in corners] == [(2, 1)] * 2
