@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from threading import Condition
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import cachetools
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_caches: list[tuple[Condition, cachetools.LRUCache[Hashable, Any]]] = []
 
 
 def remembered(
@@ -26,4 +28,13 @@ def remembered(
         size: Returns how many bytes a result holds.
     """
     cache: cachetools.LRUCache[Hashable, R] = cachetools.LRUCache(megabytes * 2**20, getsizeof=size)
-    return cachetools.cached(cache, key=key, condition=Condition())
+    condition = Condition()
+    _caches.append((condition, cache))
+    return cachetools.cached(cache, key=key, condition=condition)
+
+
+def forget() -> None:
+    """Drop what all functions of this process remember; what is asked for next is computed anew."""
+    for condition, cache in _caches:
+        with condition:
+            cache.clear()

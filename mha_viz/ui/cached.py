@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 import cachetools
 import streamlit as st
@@ -32,6 +33,9 @@ BUDGET_VARIABLE = "MHA_VIZ_CACHE_MB"
 HEAVY_VARIABLE = "MHA_VIZ_HEAVY_MB"
 """Environment variable: a forward that needs more memory than this is heavy, and waits for its turn."""
 
+_alive: WeakValueDictionary[tuple[str, str, int], Run] = WeakValueDictionary()
+"""Runs that a page is drawing, kept or not: one that is larger than the budget is not computed for every panel."""
+
 
 def run(source: Origin) -> Run:
     """Return the Run of an origin; a heavy one that is not here yet is computed when its turn comes.
@@ -39,16 +43,20 @@ def run(source: Origin) -> Run:
     Errors are those of `mha_viz.run` and of `mha_viz.pretrained.read`; or a CapacityError says that memory has run
     out, or that too many wait; or an InputError that a file is no longer here.
     """
+    if isinstance(source, RunFile):
+        return origin.kept(source)
     with exhausted.memory(), in_turn(source):
-        if isinstance(source, Scenario):
-            return _of_scenario(source)
-        return _of_reading(source) if isinstance(source, Reading) else origin.kept(source)
+        found = None if _is_kept(source) else _alive.get(origin.key(source))
+        if found is None:
+            found = _of_scenario(source) if isinstance(source, Scenario) else _of_reading(source)
+            _alive[origin.key(source)] = found
+        return found
 
 
 @contextmanager
 def in_turn(source: Origin) -> Iterator[None]:
     """Hold the block until its turn, if what is made of this origin is heavy and not made yet."""
-    if not is_heavy(source) or _is_known(source):
+    if _is_known(source) or not is_heavy(source):
         yield
         return
     with waiting.turn(lambda: _is_known(source)):
@@ -67,6 +75,10 @@ def is_heavy(source: Origin) -> bool:
 
 
 def _is_known(source: Origin) -> bool:
+    return isinstance(source, RunFile) or _is_kept(source) or origin.key(source) in _alive
+
+
+def _is_kept(source: Origin) -> bool:
     kept = _of_scenario if isinstance(source, Scenario) else _of_reading
     found: cachetools.Cache[object, Run] = kept.cache  # type: ignore[attr-defined]  # cachetools adds it
     return origin.key(source) in found
@@ -117,7 +129,7 @@ def caption(source: Origin, layer: int, item: int) -> list[str]:
 
 def run_with_spinner(source: Origin) -> Run:
     """Return the Run of an origin, with a spinner while a heavy one is computed and its figures are made."""
-    if not is_heavy(source):
+    if _is_known(source) or not is_heavy(source):
         return run(source)
     said = f"Reading with the model {source.model}" if isinstance(source, Reading) else "Running the layer"
     with exhausted.memory(), in_turn(source), st.spinner(said, show_time=True):

@@ -6,6 +6,7 @@ has no lifespan, so the script calls `boot()` too: the first call in a process d
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gc
 import hashlib
@@ -26,6 +27,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import mha_viz.ui
 from mha_viz.errors import MhaVizError
+from mha_viz.ui import environment, idle, turns
+from mha_viz.ui.backpressure import Backpressure, stall_seconds
 
 FRAME_ANCESTORS_VARIABLE = "MHA_VIZ_FRAME_ANCESTORS"
 """Environment variable: the sites that may show the app in a frame, as CSP `frame-ancestors` sources."""
@@ -40,8 +43,7 @@ _booted = threading.Event()
 def boot() -> bool:
     """Import and exercise what the pages need, then hide it from the garbage collector.
 
-    Streamlit collects garbage after every script run, and walking the objects of torch and Plotly takes about 0.1 s
-    each time, with the interpreter held. Frozen objects are not walked.
+    Walking the objects of torch and Plotly takes about 0.1 s, with the interpreter held. Frozen objects are not walked.
 
     Returns:
         True for the call that did the work, False for every later call in the same process.
@@ -74,7 +76,9 @@ async def lifespan(app: object) -> AsyncIterator[None]:
     # their own: whoever came first by a link to a page would see it without app.py around it, and no way on.
     PagesManager.uses_pages_directory = False
     values.set_serving(True)
+    tidying = asyncio.create_task(idle.tidy())
     yield
+    tidying.cancel()
     values.set_serving(False)
 
 
@@ -89,13 +93,15 @@ def routes() -> list[BaseRoute]:
 
 
 def middleware() -> list[Middleware]:
-    """Return what wraps every request: `SecurityHeaders`, with the policy for this process's environment.
+    """Return what wraps every request, as this process's environment says: `SecurityHeaders` and `Backpressure`.
 
     Raises:
-        MhaVizError: `MHA_VIZ_FRAME_ANCESTORS` holds something that is not a list of sources.
+        MhaVizError: `MHA_VIZ_FRAME_ANCESTORS` holds something that is not a list of sources, or a limit is no number
+            in its range: also those that are only used later, so that a server says so when it starts.
     """
+    turns.of_server(), idle.idle_seconds()
     policy = content_security_policy(INDEX_HTML.read_text(encoding="utf-8"), frame_ancestors())
-    return [Middleware(SecurityHeaders, policy=policy)]
+    return [Middleware(SecurityHeaders, policy=policy), Middleware(Backpressure, stall=stall_seconds())]
 
 
 class SecurityHeaders:
@@ -195,7 +201,7 @@ def _warm_up() -> None:
 
     if "OMP_NUM_THREADS" not in os.environ:
         # Sessions run side by side, each in a thread of its own: one run must not take every core.
-        torch.set_num_threads(min(4, max(1, _usable_cores() // 2)))
+        torch.set_num_threads(min(4, max(1, environment.cores() // 2)))
     for module in pkgutil.iter_modules(mha_viz.ui.__path__, "mha_viz.ui."):
         importlib.import_module(module.name)
     from mha_viz.given import Given
@@ -207,11 +213,3 @@ def _warm_up() -> None:
     cached.run(Scenario(text="one two\nthree"))
     mask_results.checked(Scenario(), Given())
     importlib.import_module("pandas")  # which Streamlit imports at its first table
-
-
-def _usable_cores() -> int:
-    """Return the number of cores that this process may use (containers often allow fewer than there are)."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows
-        return os.cpu_count() or 1

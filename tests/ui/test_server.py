@@ -172,7 +172,7 @@ def test_frame_ancestors_come_from_the_environment(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert server.frame_ancestors() == expected
-    (wrapper,) = server.middleware()
+    wrapper = server.middleware()[0]
     assert isinstance(wrapper, Middleware)
     assert _directives(wrapper.kwargs["policy"])["frame-ancestors"] == expected.split()
 

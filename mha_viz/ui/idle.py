@@ -1,0 +1,58 @@
+"""What a server does now and then: collect garbage, and give memory back when nobody is there."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import sys
+import time
+from contextlib import suppress
+
+from streamlit import runtime
+from streamlit.runtime import RuntimeState
+
+from mha_viz import remember
+from mha_viz.ui import environment, values
+
+IDLE_VARIABLE = "MHA_VIZ_IDLE_SECONDS"
+"""Environment variable: how long nobody must have been there before what is kept for everyone is dropped."""
+EVERY = 10.0
+"""Seconds between two looks. Collecting after each script, as Streamlit would, takes longer the more runs are kept."""
+
+
+def idle_seconds() -> float:
+    """Return how long nobody must have been there, from the environment.
+
+    Raises:
+        MhaVizError: The variable holds something else than a number in its range.
+    """
+    return environment.number(IDLE_VARIABLE, 60, low=0, high=10**9)
+
+
+async def tidy() -> None:
+    """Collect garbage every few seconds, and release memory once each time that everybody has left; never returns."""
+    empty_since, released = time.monotonic(), True
+    while True:
+        await asyncio.sleep(EVERY)
+        if somebody_is_here():
+            empty_since, released = time.monotonic(), False
+        elif not released and time.monotonic() - empty_since >= idle_seconds():
+            release()
+            released = True
+        gc.collect()
+
+
+def somebody_is_here() -> bool:
+    """Return whether a browser is connected to this process."""
+    return runtime.exists() and runtime.get_instance().state == RuntimeState.ONE_OR_MORE_SESSIONS_CONNECTED
+
+
+def release() -> None:
+    """Drop the runs, figures and arrays that are kept for everyone, and hand the memory back to the system."""
+    remember.forget()
+    values.store.clear()
+    gc.collect()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # a C library without it gives memory back on its own
+            ctypes.CDLL(None).malloc_trim(0)

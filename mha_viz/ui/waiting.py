@@ -1,0 +1,62 @@
+"""Waiting for a turn on a page: the visitor is told the place in line, and a visitor who leaves gives it up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+from streamlit import runtime
+from streamlit.delta_generator import DeltaGenerator
+from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
+from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
+
+from mha_viz.ui import turns
+
+
+@contextmanager
+def turn(needless: Callable[[], bool]) -> Iterator[None]:
+    """Wait for this session's turn and hold it for the block.
+
+    Args:
+        needless: Says whether another session has computed meanwhile what is waited for.
+
+    Raises:
+        CapacityError: The line is full.
+    """
+    context = get_script_run_ctx(suppress_warning=True)
+    if context is None:  # a download, which Streamlit makes in a thread of its own
+        with turns.of_server().turn(f"thread {threading.get_ident()}", needless=needless):
+            yield
+        return
+    line = _Line(context)
+    with turns.of_server().turn(context.session_id, tell=line.tell, needless=needless):
+        line.clear()
+        yield
+
+
+class _Line:
+    """The text that says where in line a session is; nothing is drawn for who need not wait."""
+
+    def __init__(self, context: ScriptRunContext) -> None:
+        self._context, self._session = context, context.session_id
+        self._drawn: DeltaGenerator | None = None
+
+    def tell(self, place: int) -> None:
+        """Write the place; end the run instead if a newer setting waits for it to end, or nobody is there any more."""
+        if self._newer() or (runtime.exists() and not runtime.get_instance().is_active_session(self._session)):
+            raise StopException  # st.stop() would also drop the newer setting
+        if self._drawn is None:
+            self._drawn = st.empty()
+        self._drawn.text(f"Others are computing. Position in line: {place}")
+
+    def _newer(self) -> bool:
+        """Return whether the session has asked for another run: Streamlit lets a fragment's own change wait."""
+        requests = self._context.script_requests
+        return requests is not None and requests._state == ScriptRequestType.RERUN
+
+    def clear(self) -> None:
+        if self._drawn is not None:
+            self._drawn.empty()
