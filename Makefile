@@ -3,6 +3,7 @@
 #   make run      the app at http://localhost:8501 (PORT=9000, HOST=0.0.0.0 to let others in)
 #   make test     the whole suite, in a real browser too (PYTEST_ARGS="tests/masks -q", WORKERS=0 for one process)
 #   make check    formatting, lint, types, then the suite
+#   make bench    all measurements into docs/benchmarks.md (BENCH_ARGS="peers --lengths 16,64" for a part)
 #
 # PYTHON=python3.13 chooses the interpreter for a new .venv. Works with GNU Make 3.81, which macOS ships.
 
@@ -10,6 +11,7 @@ HOST ?= localhost
 PORT ?=
 RUN_ARGS ?=
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 WORKERS ?= 2
 PYTHON ?=
 
@@ -49,8 +51,8 @@ format: .venv/.dev-stamp
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.dev-stamp browser
-	$(BIN)/python -m benchmarks
+bench: .venv/.dev-stamp .venv-bench/.stamp browser
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 # The README's tables and pictures, and a page for each rule of the doctor.
 docs: .venv/.dev-stamp browser
@@ -84,9 +86,15 @@ browser: .venv/.dev-stamp
 	$(PIP) --no-deps -r requirements-nodeps.txt
 	@touch $@
 
+# The libraries that `make bench` compares with, apart from the app: they ask for versions of their own.
+.venv-bench/.stamp: requirements-bench.txt | .venv/bin/python
+	[ -x .venv-bench/bin/python ] || $(BIN)/python -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --disable-pip-version-check --no-input -r requirements-bench.txt
+	@touch $@
+
 clean:
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache test-results
-	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.venv*/*' -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv
+	rm -rf .venv .venv-bench

@@ -1,0 +1,113 @@
+"""How the L × S plane of one head is cut: into blocks of queries, and for each into tiles of keys worth computing.
+
+A block of queries is a whole number of rows of the overview or a part of one; a tile is a whole number of its columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from mha_viz.attention.streamed.sight import ALL, NONE
+
+LEAST_KEYS = 128  # smaller products are slow
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The largest pieces that are computed at once, chosen for a device.
+
+    Attributes:
+        queries: Rows in a block.
+        keys: Keys in a tile.
+        held: Cells that all threads together hold at once where every weight of a block is needed twice.
+    """
+
+    queries: int
+    keys: int
+    held: int
+
+    def for_statistics(self, keys: int, threads: int) -> Cut:
+        """Return the same with blocks of fewer queries where all their weights over `keys` keys must be held."""
+        return replace(self, queries=max(16, min(self.queries, self.held // threads // keys // 16 * 16)))
+
+
+# Measured on two cores: larger tiles leave the caches, smaller ones pay too often for each step.
+CPU = Cut(queries=512, keys=2_048, held=2**24)
+# A GPU wants few large steps: each costs microseconds to start, and there is room.
+GPU = Cut(queries=2_048, keys=16_384, held=2**28)
+
+
+def cut_for(device: torch.device) -> Cut:
+    """Return the cut for a device."""
+    return CPU if device.type == "cpu" else GPU
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Keys from `start` to `stop`, of which the runs in `mixed` need the mask and the others are all allowed."""
+
+    start: int
+    stop: int
+    mixed: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def side(length: int, size: int) -> int:
+    """Return how many tokens one row or column of an overview of at most `size` stands for."""
+    return -(-length // size)
+
+
+def blocks_of_queries(length: int, group: int, most: int) -> list[tuple[int, int]]:
+    """Return (start, stop) of blocks of at most `most` rows: whole groups, or equal parts of one if it is larger."""
+    if group <= most:
+        step = group * (most // group)
+        return [(start, min(start + step, length)) for start in range(0, length, step)]
+    step = -(-group // -(-group // most))
+    starts = [row for first in range(0, length, group) for row in range(first, min(first + group, length), step)]
+    return list(zip(starts, [*starts[1:], length], strict=True))
+
+
+def blocks_of_keys(keys: int, group: int) -> list[int]:
+    """Return the edges of the blocks of keys that are looked at as one: each a whole number of groups."""
+    step = group * max(1, LEAST_KEYS // group)
+    return [*range(0, keys, step), keys]
+
+
+def tiles(classes: Sequence[int], edges: Sequence[int], most: int) -> tuple[Tile, ...]:
+    """Return the tiles of one block of queries, leaving out what is wholly masked.
+
+    Args:
+        classes: What the mask allows of each block of keys.
+        edges: Where they start and end, one more.
+        most: Keys in a tile, at least one block.
+    """
+    found: list[Tile] = []
+    open_: list[int] = []  # the blocks of the tile that is being made
+
+    def close() -> None:
+        if open_:
+            runs = _runs([b for b in open_ if classes[b] != ALL])
+            mixed = tuple((edges[first], edges[last + 1]) for first, last in runs)
+            found.append(Tile(edges[open_[0]], edges[open_[-1] + 1], mixed))
+            open_.clear()
+
+    for block, kind in enumerate(classes):
+        if kind == NONE or (open_ and edges[block + 1] - edges[open_[0]] > most):
+            close()
+        if kind != NONE:
+            open_.append(block)
+    close()
+    return tuple(found)
+
+
+def _runs(numbers: list[int]) -> list[tuple[int, int]]:
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        first = runs.pop()[0] if runs and runs[-1][1] == number - 1 else number
+        runs.append((first, number))
+    return runs

@@ -1,0 +1,186 @@
+"""How a pass runs: its threads, its memory, what it costs, how it is stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch
+from torch import Tensor
+
+from mha_viz.attention.device import available
+from mha_viz.attention.peak import _Ledger
+from mha_viz.attention.streamed import Stopped, StreamedAttention
+from mha_viz.attention.streamed.plan import Cut, Tile, blocks_of_queries, tiles
+from mha_viz.attention.streamed.sight import ALL, NONE, SOME
+
+
+def operands(length: int, heads: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(length)
+    q, k, v = (torch.randn(1, heads, length, 16, generator=draw) for _ in range(3))
+    return q, k, v
+
+
+@pytest.mark.parametrize(
+    ("length", "group", "most"), [(1, 1, 512), (4_097, 9, 512), (75_000, 147, 64), (1_000, 256, 16)]
+)
+def test_blocks_of_queries_cover_all_and_share_no_line_by_halves(length: int, group: int, most: int) -> None:
+    blocks = blocks_of_queries(length, group, most)
+    assert [row for start, stop in blocks for row in range(start, stop)] == list(range(length))
+    assert max(stop - start for start, stop in blocks) <= most
+    for start, stop in blocks:
+        inside = start // group == (stop - 1) // group
+        assert inside or (start % group == 0 and (stop % group == 0 or stop == length))
+
+
+def test_tiles_leave_out_what_is_masked_and_say_where_to_look() -> None:
+    edges = [0, 10, 20, 30, 40, 50, 55]
+    assert tiles([NONE, ALL, SOME, SOME, NONE, ALL], edges, 30) == (Tile(10, 40, ((20, 40),)), Tile(50, 55, ()))
+    assert tiles([ALL] * 6, edges, 25) == (Tile(0, 20, ()), Tile(20, 40, ()), Tile(40, 55, ()))
+    assert tiles([NONE] * 6, edges, 25) == ()
+
+
+def test_a_block_for_statistics_shrinks_with_the_keys_and_the_threads() -> None:
+    cut = Cut(queries=512, keys=2_048, held=2**24)
+    assert cut.for_statistics(4_096, 2).queries == 512
+    assert cut.for_statistics(65_536, 2).queries == 128
+    assert cut.for_statistics(131_072, 64).queries == 16
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_no_tensor_comes_near_the_size_of_the_matrix(rows: bool) -> None:
+    length = 12_000
+    q, k, v = operands(length, heads=1)
+    w = StreamedAttention(q, k, v, mask="causal & window(3000)", threads=1)  # in this thread, where it is counted
+    with _Ledger() as ledger:
+        w.prepare(rows=rows, output=rows)
+        w.window(0, slice(0, 512), slice(0, 512))
+        w.row(0, 7)
+    assert 2**20 < ledger.peak < 120e6 < length * length * 4 / 4
+
+
+def test_wholly_masked_blocks_cost_nothing() -> None:
+    q, k, _ = operands(4_096, heads=1)
+
+    def products(text: str) -> int:
+        flops = 0
+
+        class Count(_Ledger):
+            def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+                nonlocal flops
+                if func is torch.ops.aten.mm.out:
+                    flops += args[0].shape[0] * args[1].shape[1]
+                return func(*args, **(kwargs or {}))
+
+        with Count():
+            StreamedAttention(q, k, mask=text, threads=1).prepare()
+        return flops
+
+    assert products("full") == 4_096 * 4_096
+    assert products("causal") < 0.57 * 4_096 * 4_096
+    assert products("window(10)") < 0.2 * 4_096 * 4_096
+    assert products("k < 0") == 0
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_results_are_the_same_to_the_bit_however_many_threads(rows: bool) -> None:
+    q, k, v = operands(3_000)
+    one, two, three = (StreamedAttention(q, k, v, mask="causal", threads=1 + i // 2) for i in range(3))
+    for w in (one, two, three):
+        w.prepare(rows=rows)
+    for w in (two, three):
+        assert torch.equal(one.overview(1), w.overview(1))
+        assert torch.equal(one.overview(1, pool="mean"), w.overview(1, pool="mean"))
+    if rows:
+        for a, b in zip(two.stats().rows[0].tensors, three.stats().rows[0].tensors, strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_pass_stops_soon_and_leaves_the_object_usable(threads: int) -> None:
+    q, k, v = operands(8_000)
+    w = StreamedAttention(q, k, v, threads=threads)
+    started = time.perf_counter()
+    with pytest.raises(Stopped):
+        w.prepare(stop=lambda: time.perf_counter() - started > 0.1)
+    assert time.perf_counter() - started < 1.0
+    with pytest.raises(Stopped):
+        w.stats(stop=lambda: True)
+    rows = slice(10, 40)
+    expected = torch.softmax(q[0, 0, rows] @ k[0, 0].T / 4, -1)
+    torch.testing.assert_close(w.window(0, rows, slice(None)), expected, atol=1e-6, rtol=0)
+    w.prepare([0])
+    torch.testing.assert_close(w.window(0, rows, slice(None)), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_progress_rises_to_one_in_the_callers_thread(threads: int) -> None:
+    q, k, _ = operands(3_000)
+    heard: list[tuple[float, int]] = []
+    w = StreamedAttention(q, k, threads=threads)
+    w.prepare(progress=lambda share: heard.append((share, threading.get_ident())))
+    shares = [share for share, _ in heard]
+    assert shares == sorted(shares)
+    assert len(shares) > 3
+    assert shares[-1] == 1.0
+    assert {thread for _, thread in heard} == {threading.get_ident()}
+
+
+def test_what_was_found_is_not_computed_again_and_room_is_bounded() -> None:
+    q, k, _ = operands(1_000)
+    calls: list[float] = []
+    w = StreamedAttention(q, k)
+    w.prepare(progress=calls.append)
+    first = len(calls)
+    w.overview(1, progress=calls.append)
+    w.overview(0, pool="mean", progress=calls.append)
+    assert len(calls) == first
+    w.stats(progress=calls.append)
+    assert len(calls) > first
+    small = StreamedAttention(q, k, limit_mb=1.2)  # room for one head, not for two
+    small.prepare()
+    one = small.overview(0)
+    assert torch.equal(one, w.overview(0))
+    assert small._passes.currsize <= 1.2 * 2**20
+
+
+def test_several_people_may_look_at_once() -> None:
+    q, k, v = operands(1_500)
+    w = StreamedAttention(q, k, v)
+    found: list[Tensor] = []
+
+    def look(head: int) -> None:
+        found.append(w.overview(head) if head else w.stats().rows[0].entropy)
+
+    people = [threading.Thread(target=look, args=(i % 2,)) for i in range(6)]
+    for person in people:
+        person.start()
+    for person in people:
+        person.join()
+    assert len(found) == 6
+
+
+def test_a_pass_leaves_torchs_threads_as_they_were() -> None:
+    before = torch.get_num_threads()
+    q, k, _ = operands(500)
+    StreamedAttention(q, k, threads=3).prepare()
+    seen: list[int] = []
+    other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    other.start()
+    other.join()
+    assert [torch.get_num_threads(), *seen] == [before, before]
+
+
+GPUS = [device for device in available() if device != "cpu"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not GPUS, reason="no GPU on this machine")
+def test_a_gpu_finds_the_same() -> None:
+    q, k, v = operands(3_000)
+    here = StreamedAttention(q, k, v, mask="causal & ~cells(5, 0, 3)").stats(output=True)
+    there = StreamedAttention(*(x.to(GPUS[0]) for x in (q, k, v)), mask="causal & ~cells(5, 0, 3)").stats(output=True)
+    for a, b in zip(here.rows, there.rows, strict=True):
+        torch.testing.assert_close(a.entropy, b.entropy.cpu(), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(a.output, b.output.cpu(), atol=1e-5, rtol=1e-4)
