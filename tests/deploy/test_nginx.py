@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
@@ -22,6 +21,7 @@ import pytest
 from benchmarks.decoded import figure
 from benchmarks.process import App, free_port, serving
 from benchmarks.sessions import Reply, Session, SessionError
+from tests.coroutines import completed
 
 LINK = "source=normal&query_len=32&num_heads=8&mask=causal&seed=4"
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -123,7 +123,7 @@ async def _killed_in_use(site: Site) -> None:
 
 
 def test_a_killed_process_loses_nothing_that_the_link_holds(site: Site) -> None:
-    asyncio.run(_killed_in_use(site))
+    completed(_killed_in_use(site))
 
 
 def test_each_visitor_gets_a_seat_and_keeps_it(site: Site) -> None:
@@ -133,7 +133,7 @@ def test_each_visitor_gets_a_seat_and_keeps_it(site: Site) -> None:
     asked = urllib.request.Request(site.url, headers={"Cookie": given.partition(";")[0]})
     with urllib.request.urlopen(asked, timeout=20) as response:
         assert "mha_viz=" not in (response.headers["Set-Cookie"] or "")
-    asyncio.run(_seats(site))
+    completed(_seats(site))
 
 
 async def _seats(site: Site) -> None:

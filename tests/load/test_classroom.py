@@ -11,6 +11,7 @@ import pytest
 from benchmarks import classroom, soak
 from benchmarks.process import App, serving
 from benchmarks.soak import Soaked
+from tests.coroutines import completed
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +28,14 @@ def test_everybody_in_a_class_gets_an_answer_to_every_change(app: App, same: boo
             visitors = await classroom.joined(stack, app, 5)
             return await classroom.lesson(app, visitors, 2, same=same, round_number=int(same))
 
-    found = asyncio.run(asyncio.wait_for(story(), 60))
+    found = completed(asyncio.wait_for(story(), 60))
     assert found.errors == []
     assert len(found.changes) >= 5
     assert all(0 < to_figures <= last for to_figures, last in zip(found.figures, found.changes, strict=True))
 
 
 def test_a_soak_finds_no_error(app: App) -> None:
-    found = asyncio.run(asyncio.wait_for(soak.soaked(app, 4, 3), 60))
+    found = completed(asyncio.wait_for(soak.soaked(app, 4, 3), 60))
     assert found.errors == []
     assert found.changes > 3
     assert found.memory
@@ -43,7 +44,7 @@ def test_a_soak_finds_no_error(app: App) -> None:
 def test_a_soak_notices_wrong_numbers_and_growth(monkeypatch: pytest.MonkeyPatch, app: App) -> None:
     monkeypatch.setattr(soak, "SAMPLED", 1.0)
     monkeypatch.setattr(soak.mv.Scenario, "from_query", lambda query: soak.mv.Scenario(seed=9))
-    found = asyncio.run(asyncio.wait_for(soak.soaked(app, 2, 1), 60))
+    found = completed(asyncio.wait_for(soak.soaked(app, 2, 1), 60))
     assert any("the weights differ" in error or "panels for" in error for error in found.errors)
     assert found.failed()
     assert Soaked(memory=[50, 100, 105, 111.0]).failed()

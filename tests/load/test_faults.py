@@ -15,6 +15,7 @@ import mha_viz as mv
 from benchmarks.decoded import figure
 from benchmarks.process import App, serving
 from benchmarks.sessions import Reply, Session
+from tests.coroutines import completed
 
 LIGHT = "source=normal&query_len=16&num_heads=4"
 LARGE = "source=normal&query_len=1024&num_heads=8"
@@ -36,7 +37,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 
 def run(story: Coroutine[Any, Any, None]) -> None:
-    asyncio.run(asyncio.wait_for(story, 120))
+    completed(asyncio.wait_for(story, 120))
 
 
 def in_line(reply: Reply) -> bool:

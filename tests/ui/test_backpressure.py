@@ -11,6 +11,7 @@ import pytest
 from mha_viz.errors import MhaVizError
 from mha_viz.ui import backpressure
 from mha_viz.ui.backpressure import Backpressure
+from tests.coroutines import completed
 
 DATA = {"type": "websocket.receive", "bytes": b"change"}
 GONE = {"type": "websocket.disconnect", "code": 1001}
@@ -68,7 +69,7 @@ def test_a_client_that_reads_is_heard_at_once() -> None:
         await asyncio.wait_for(await _served(socket, heard, stall=5), 5)
         return heard, socket.sent
 
-    assert asyncio.run(run()) == (["websocket.receive"] * 3 + ["websocket.disconnect"], 3)
+    assert completed(run()) == (["websocket.receive"] * 3 + ["websocket.disconnect"], 3)
 
 
 def test_a_client_that_does_not_read_is_heard_again_when_it_has() -> None:
@@ -81,7 +82,7 @@ def test_a_client_that_does_not_read_is_heard_again_when_it_has() -> None:
         await asyncio.wait_for(task, 5)
         return while_stuck, heard
 
-    stuck, heard = asyncio.run(run())
+    stuck, heard = completed(run())
     assert stuck == ["websocket.receive"]
     assert heard == ["websocket.receive"] * 3 + ["websocket.disconnect"]
 
@@ -93,7 +94,7 @@ def test_a_client_that_never_reads_counts_as_gone(incoming: list[dict[str, Any]]
         await asyncio.wait_for(await _served(socket, heard, stall=0.15), 5)
         return heard
 
-    assert asyncio.run(run()) == ["websocket.receive", "websocket.disconnect"]
+    assert completed(run()) == ["websocket.receive", "websocket.disconnect"]
 
 
 def test_other_scopes_pass_with_their_own_channels() -> None:
@@ -105,7 +106,7 @@ def test_other_scopes_pass_with_their_own_channels() -> None:
     async def channel(*_: Any) -> None: ...
 
     scope = {"type": "http"}
-    asyncio.run(Backpressure(inner, stall=1)(scope, channel, channel))
+    completed(Backpressure(inner, stall=1)(scope, channel, channel))
     assert seen == [(scope, channel, channel)]
 
 

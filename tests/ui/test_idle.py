@@ -10,6 +10,7 @@ import pytest
 from mha_viz.errors import MhaVizError
 from mha_viz.scenario import Scenario
 from mha_viz.ui import cached, idle, values
+from tests.coroutines import completed
 
 
 def test_release_drops_what_is_kept_and_the_next_run_is_computed_anew() -> None:
@@ -38,7 +39,7 @@ def _happened(here: list[bool], monkeypatch: pytest.MonkeyPatch, *, after: str) 
     monkeypatch.setattr(idle, "release", lambda: done.append("released"))
     monkeypatch.setattr(idle.gc, "collect", lambda: done.append("collected"))
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(idle.tidy())
+        completed(idle.tidy())
     return done
 
 

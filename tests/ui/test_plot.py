@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import base64
 import gzip
 import json
@@ -16,6 +15,7 @@ from streamlit import config
 from streamlit.testing.v1 import AppTest
 
 from mha_viz.ui import assets, plot, values, wire
+from tests.coroutines import completed
 
 GREY = [[0.0, "rgb(0,0,0)"], [1.0, "rgb(255,255,255)"]]
 HOSTILE = ['<a href="https://evil.example">x</a>', "<img src=x onerror=alert(1)>", "$x$", "%{z}", "\ud800"]
@@ -297,7 +297,7 @@ class Client:
         async def send(message):
             messages.append(message)
 
-        asyncio.run(self.app(scope, receive, send))
+        completed(self.app(scope, receive, send))
         sent = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
         return messages[0]["status"], sent, b"".join(message.get("body", b"") for message in messages[1:])
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import subprocess
@@ -18,6 +17,7 @@ from starlette.routing import Route
 
 from mha_viz.errors import MhaVizError
 from mha_viz.ui import server, values
+from tests.coroutines import completed
 
 HEADERS = {
     "x-content-type-options": "nosniff",
@@ -70,7 +70,7 @@ def _request(path: str) -> tuple[int, list[tuple[str, str]], bytes]:
 
     app = server.SecurityHeaders(_inner_app, policy="default-src 'self'")
     scope = {"type": "http", "method": "GET", "path": path, "headers": []}
-    asyncio.run(app(scope, receive, send))
+    completed(app(scope, receive, send))
     headers = [(name.decode().lower(), value.decode()) for name, value in sent[0]["headers"]]
     return sent[0]["status"], headers, b"".join(message["body"] for message in sent[1:])
 
@@ -116,7 +116,7 @@ def test_other_scopes_reach_the_inner_app_with_their_own_channels(kind: str) -> 
     async def channel(*_: Any) -> None: ...
 
     scope = {"type": kind, "path": "/_stcore/metrics"}
-    asyncio.run(server.SecurityHeaders(inner, policy="x")(scope, channel, channel))
+    completed(server.SecurityHeaders(inner, policy="x")(scope, channel, channel))
     assert seen == [(scope, channel, channel)]
     assert seen[0][0] is scope
 
@@ -231,7 +231,7 @@ def test_the_lifespan_boots_and_then_lets_the_component_use_the_routes(monkeypat
         async with server.lifespan(object()):
             calls.append(f"up, serving: {values.serving()}")
 
-    asyncio.run(start())
+    completed(start())
     assert calls == ["boot, serving: False", "up, serving: True"]
     assert not values.serving()
 
