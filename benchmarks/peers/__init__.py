@@ -57,6 +57,7 @@ def _one(browser: Browser, name: str, folder: Path, length: int, rounds: int) ->
         else:
             found = notebooks.measured(browser, name, folder, length, rounds)
     except (Stopped, Error) as error:
-        found = Record(name, length, stopped=str(error).splitlines()[0][:120])
+        reason = "page crashed" if "Target crashed" in str(error) else str(error).splitlines()[0][:120]
+        found = Record(name, length, stopped=reason)
     print(report.line(found), flush=True)
     return found
