@@ -7,26 +7,21 @@ everything it sent.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import psutil
 from playwright.sync_api import Browser, Page
 
+from benchmarks import process
 from benchmarks.limits import SECONDS, Stopped
 from benchmarks.opening import chromium_browser, fresh_page, painted
-from benchmarks.process import free_port
+from benchmarks.process import App
 from benchmarks.table import Measured, Table
 
-ROOT = Path(__file__).resolve().parent.parent
 FLOOR, APP, CHART = "empty page", "this app", "st.plotly_chart"
 SCRIPTS = {FLOOR: "benchmarks/pages/floor.py", APP: "app.py", CHART: "benchmarks/pages/chart.py"}
 SIZES = [(4, 16), (8, 64), (8, 512)]
@@ -67,43 +62,16 @@ WATCH = """
 """
 
 
-@dataclass(frozen=True)
-class Served:
-    """A running Streamlit server: its address, without a slash at its end, and its process."""
-
-    url: str
-    process: psutil.Process
-
-
 @contextmanager
-def serving(script: str) -> Iterator[Served]:
-    """Serve a script with the app's own configuration until the block ends."""
-    port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", script, "--server.port", str(port)]
-    options = ["--server.address", "127.0.0.1", "--server.maxMessageSize", str(MESSAGE_MB)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [*command, *options], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as server:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_for(url)
-            yield Served(url, psutil.Process(server.pid))
-        finally:
-            server.kill()
+def serving(script: str) -> Iterator[App]:
+    """Serve a script with the app's own configuration, but for the size of messages, until the block ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        flags = ("--server.maxMessageSize", str(MESSAGE_MB))
+        with process.serving(Path(folder) / "server.log", flags=flags, script=script) as served:
+            yield served
 
 
-def _wait_for(url: str) -> None:
-    for _ in range(600):
-        try:
-            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError(f"the server at {url} was not up within a minute")
-
-
-def address(served: Served, heads: int, length: int) -> str:
+def address(served: App, heads: int, length: int) -> str:
     return f"{served.url}/?source=normal&query_len={length}&num_heads={heads}&mask=full"
 
 
@@ -130,7 +98,7 @@ def changes(page: Page, rounds: int) -> list[tuple[float, float]]:
     return [change(page) for _ in range(WARM_UP + rounds)][WARM_UP:]
 
 
-def measured(browser: Browser, name: str, served: Served, heads: int, length: int, rounds: int) -> list[float]:
+def measured(browser: Browser, name: str, served: App, heads: int, length: int, rounds: int) -> list[float]:
     """Return the median seconds to painted and to settled of one page alone in the browser."""
     with fresh_page(browser) as page:
         painted(page, address(served, heads, length), READY[name])

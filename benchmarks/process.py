@@ -58,11 +58,23 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(log_file: Path, environment: Mapping[str, str] | None = None, flags: tuple[str, ...] = ()) -> Iterator[App]:
-    """Serve the app until the block ends; `environment` and `flags` are added to what `make run` gives."""
+def serving(
+    log_file: Path,
+    environment: Mapping[str, str] | None = None,
+    flags: tuple[str, ...] = (),
+    script: str = "app.py",
+) -> Iterator[App]:
+    """Serve the app or another script until the block ends.
+
+    Args:
+        log_file: Where it prints.
+        environment: Added to this process's.
+        flags: Added to those of `make run`.
+        script: Its path in the repository.
+    """
     port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", *_LOCAL, "--server.port", str(port), *flags]
-    variables = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+    command = [sys.executable, "-m", "streamlit", "run", script, *_LOCAL, "--server.port", str(port), *flags]
+    variables = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(environment or {})}
     with log_file.open("wb") as log:
         server = subprocess.Popen(
             command, cwd=ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT

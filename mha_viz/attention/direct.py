@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
+from mha_viz.attention.projections import projections
 from mha_viz.masks.encode import allowed_from, allowed_from_padding
 
 _warnings = threading.Lock()  # the filters of `warnings` belong to the whole process
@@ -100,10 +101,8 @@ def projected(
     layer: nn.MultiheadAttention, query: Tensor, key: Tensor, value: Tensor, *, extra_keys: bool = True
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return q [N, H, L, D], and k and v [N, H, S, D], with or without the extra keys, of tensors [N, L or S, ...]."""
-    packed = layer._qkv_same_embed_dim
-    three = layer.in_proj_weight.chunk(3) if packed else (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
-    biases = layer.in_proj_bias.chunk(3) if layer.in_proj_bias is not None else (None, None, None)
-    q, k, v = (F.linear(x, w, b) for x, w, b in zip((query, key, value), three, biases, strict=True))
+    own = projections(layer)
+    q, k, v = (F.linear(x, *own[name]) for name, x in zip("qkv", (query, key, value), strict=True))
     if extra_keys and layer.bias_k is not None and layer.bias_v is not None:
         k = torch.cat([k, layer.bias_k.expand(len(k), -1, -1)], 1)
         v = torch.cat([v, layer.bias_v.expand(len(v), -1, -1)], 1)

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mha_viz.attention.device import resolve
 from mha_viz.attention.direct import merged_mask
 from mha_viz.attention.forward import of_one_kind
 from mha_viz.attention.layer import placed, seeded, shared_module
 from mha_viz.attention.records import Call, LayerAttention, Run
 from mha_viz.errors import ScenarioError
+from mha_viz.scenario import ATTENTION
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +86,10 @@ def call_of(run: Run, layer: int) -> Call:
     record, s = record_of(run, layer), run.scenario
     if record.call is not None:
         return _kept(record, record.call, layer)
-    if s is None or run.inputs is None or getattr(s, "stack", "attention") != "attention":
+    if s is None or run.inputs is None or s.stack != ATTENTION:
         message = f"layer {layer} can't be traced: what went into it was not kept, capture it with inside=True."
         raise ScenarioError(message, field="layer")
+    resolve(s.device)  # a run file may come from another machine
     return Call(shared_module(s), **placed(replace(s, batch_first=True, unbatched=False), run.inputs))
 
 

@@ -54,7 +54,7 @@ def constructor(s: Scenario) -> dict[str, Any]:
     }
 
 
-# Nested tensors cut the weights down to the longest sample: enable_nested_tensor stays off (pitfall P13).
+# With nested tensors padded outputs are 0 and the hooks' weights end at the longest sample (pitfalls P12, P13).
 
 
 def _encoder(s: Scenario, norm: nn.Module | None = None) -> nn.TransformerEncoder:

@@ -15,7 +15,7 @@ from mha_viz.attention.records import LayerAttention, Run
 from mha_viz.attention.stages import STEPS, Stage, stages
 from mha_viz.errors import CapacityError, ScenarioError
 from mha_viz.inputs.assemble import sizes
-from mha_viz.scenario import Scenario
+from mha_viz.scenario import ATTENTION, Scenario
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +148,7 @@ def check(shape: tuple[int, ...], item_bytes: int, *, dropped: bool = False) -> 
 
 
 def _run(s: Scenario) -> Run:
-    if getattr(s, "stack", "attention") == "attention":
+    if s.stack == ATTENTION:
         _check_scenario(s)
     return forward.run(s)
 

@@ -19,17 +19,6 @@ MAX_SIDE = 160
 
 DIFFERENCE = "right − left"
 
-# Blue, near white, red: told apart by every kind of colour vision, and unlike all colours of weights and states.
-CHANGE_COLOURS: list[tuple[float, str]] = [
-    (0.0, "rgb(5,72,145)"),
-    (0.25, "rgb(82,153,202)"),
-    (0.45, "rgb(214,231,241)"),
-    (0.5, "rgb(247,247,247)"),
-    (0.55, "rgb(251,223,207)"),
-    (0.75, "rgb(222,113,86)"),
-    (1.0, "rgb(150,8,32)"),
-]
-
 SIDE_COLOURS = ("rgb(33,144,141)", "rgb(222,113,86)")
 
 
@@ -58,7 +47,7 @@ def compared(found: Comparison, *, names: tuple[str, str] = ("left", "right"), s
     change: Floats = found.change.numpy()
     top = found.largest or 1.0
     title = {"title": {"text": "change"}}
-    panels.append(Panel(DIFFERENCE, change, change, _of_change(found, codes), -top, top, CHANGE_COLOURS, title))
+    panels.append(Panel(DIFFERENCE, change, change, _of_change(found, codes), -top, top, grammar.CHANGE_COLOURS, title))
     return _drawn(found, panels)
 
 
@@ -129,8 +118,7 @@ def _pooled(panel: Panel, side: int) -> Panel:
 
 
 def _pooled_change(panel: Panel, side: int) -> Panel:
-    most, least = pooling.largest(panel.values, side), -pooling.largest(-panel.values, side)
-    values: Floats = np.where(np.abs(least) > np.abs(most), least, most)
+    values = pooling.farthest(panel.values, side)
     return replace(panel, values=values, weights=values, codes=_pooled_codes(panel.codes, side))
 
 

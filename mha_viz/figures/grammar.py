@@ -50,6 +50,16 @@ WEIGHT_COLOURS: list[tuple[float, str]] = [
     (0.875, "rgb(170,220,50)"),
     (1.0, "rgb(253,231,37)"),
 ]
+# Blue, near white, red: told apart by every kind of colour vision, and unlike all colours of weights and states.
+CHANGE_COLOURS: list[tuple[float, str]] = [
+    (0.0, "rgb(5,72,145)"),
+    (0.25, "rgb(82,153,202)"),
+    (0.45, "rgb(214,231,241)"),
+    (0.5, "rgb(247,247,247)"),
+    (0.55, "rgb(251,223,207)"),
+    (0.75, "rgb(222,113,86)"),
+    (1.0, "rgb(150,8,32)"),
+]
 ALLOWED_COLOUR = "rgb(33,144,141)"
 MASKED_COLOUR = "rgb(190,190,190)"
 NAN_COLOUR = "rgb(255,79,163)"

@@ -29,6 +29,15 @@ def largest(values: Floats, side: int) -> Floats:
     return blocks
 
 
+def farthest(values: Floats, side: int) -> Floats:
+    """Return the number of each block that is farthest from 0; infinities count only where there is nothing else."""
+    finite = np.where(np.isinf(values), np.float32(np.nan), values)
+    most, least = largest(finite, side), -largest(-finite, side)
+    found = np.where(np.abs(least) > np.abs(most), least, most)
+    shown: Floats = np.where(np.isnan(found), largest(values, side), found)
+    return shown
+
+
 def worst(codes: Codes, side: int) -> Codes:
     """Return one code for each block: violated or NaN if any cell is, masked only if every cell is."""
     blocks = _blocks(codes, side, np.uint8(NAN - 1))

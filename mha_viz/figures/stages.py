@@ -18,7 +18,6 @@ from mha_viz.attention.trace import Trace
 from mha_viz.errors import ScenarioError
 from mha_viz.figures import grammar, pooling, states
 from mha_viz.figures.beside import COLUMNS, axis, beside
-from mha_viz.figures.compare import CHANGE_COLOURS
 from mha_viz.figures.grammar import MASKED, NAN, PLAIN, Codes, Floats, Spec
 from mha_viz.figures.heads import Panel, spec_of
 
@@ -119,7 +118,7 @@ def _signed(title: str, exact: Floats, codes: Codes | None) -> Panel:
     finite = np.isfinite(exact)
     top = float(np.abs(exact[finite]).max(initial=0.0)) or 1.0
     values = exact if finite.all() else np.clip(exact, -top, top)
-    return Panel(title, values, exact, codes, -top, top, CHANGE_COLOURS, {})
+    return Panel(title, values, exact, codes, -top, top, grammar.CHANGE_COLOURS, {})
 
 
 def _array(own: Stage, item: int, head: int) -> Floats:
@@ -157,19 +156,10 @@ def _pooled(panel: Panel, side: int) -> Panel:
     """Return the panel in blocks, each showing its number farthest from 0."""
     if side == 1:
         return panel
-    weights = _farthest(panel.weights, side)
-    values = weights if panel.values is panel.weights else _farthest(panel.values, side)
+    weights = pooling.farthest(panel.weights, side)
+    values = weights if panel.values is panel.weights else pooling.farthest(panel.values, side)
     codes = None if panel.codes is None else pooling.worst(panel.codes, side)
     return replace(panel, values=values, weights=weights, codes=codes)
-
-
-def _farthest(values: Floats, side: int) -> Floats:
-    """Return the number of each block farthest from 0; infinities count only where there is nothing else."""
-    finite = np.where(np.isinf(values), np.float32(np.nan), values)
-    most, least = pooling.largest(finite, side), -pooling.largest(-finite, side)
-    found = np.where(np.abs(least) > np.abs(most), least, most)
-    shown: Floats = np.where(np.isnan(found), pooling.largest(values, side), found)
-    return shown
 
 
 def _drawn(trace: Trace, part: _Part, tokens: dict[str, tuple[str, ...]], side: int) -> Spec:

@@ -105,10 +105,10 @@ def view_bar(run: Run, view: View, *, show: bool = True) -> None:
         if view.show == HEATMAP or not show:
             _view_choice("scale", view.scale, settings.metadata(View)["scale"].choices)
         if len(run.layers) > 1:
-            _view_index("layer", view.layer, len(run.layers))
-        _view_index("head", view.head, heads)
+            view_index("layer", view.layer, len(run.layers))
+        view_index("head", view.head, heads)
         if items > 1:
-            _view_index("item", view.item, items)
+            view_index("item", view.item, items)
 
 
 def _view_choice(name: str, value: str, options: tuple[str, ...]) -> None:
@@ -125,7 +125,8 @@ def _view_choice(name: str, value: str, options: tuple[str, ...]) -> None:
     )
 
 
-def _view_index(name: str, value: int, count: int) -> None:
+def view_index(name: str, value: int, count: int) -> None:
+    """Draw the choice of one of `count` layers, heads or batch items."""
     about = settings.metadata(View)[name]
     st.session_state[f"w:view:{name}"] = value
     st.number_input(

@@ -8,7 +8,7 @@ import streamlit as st
 
 from mha_viz import settings
 from mha_viz.attention.records import Run
-from mha_viz.ui import inside_steps, state
+from mha_viz.ui import controls, inside_steps, state
 from mha_viz.ui.inside_steps import ALL, NAMES
 from mha_viz.ui.view import View
 
@@ -49,14 +49,7 @@ def _indices(run: Run, view: View) -> None:
     items, heads = run.layers[view.layer].weights.shape[:2]
     for name, count in (("layer", len(run.layers)), ("head", heads), ("item", items)):
         if count > 1:
-            about, key = settings.metadata(View)[name], f"w:view:{name}"
-            st.session_state[key] = getattr(view, name)
-            label = about.label or name
-            st.number_input(label, 0, count - 1, key=key, help=about.help, on_change=_look, args=(name,), width=130)
-
-
-def _look(name: str) -> None:
-    state.look(**{name: st.session_state[f"w:view:{name}"]})
+            controls.view_index(name, getattr(view, name), count)
 
 
 _PLAY = f"Goes through all steps, {PACE:g} seconds each."

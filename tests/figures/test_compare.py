@@ -45,14 +45,14 @@ def test_both_sides_share_a_scale_and_the_difference_is_centred_at_zero(scale: s
     assert (weights[0]["zmin"], weights[0]["zmax"]) == (weights[1]["zmin"], weights[1]["zmax"])
     assert weights[2]["zmin"] == -weights[2]["zmax"]
     assert weights[2]["zmax"] == pytest.approx(np.abs(weights[2]["z"]).max())
-    assert weights[2]["colorscale"] == pictures.CHANGE_COLOURS
+    assert weights[2]["colorscale"] == grammar.CHANGE_COLOURS
     exact = weights[0].get("customdata", weights[0]["z"])
     np.testing.assert_array_equal(exact, mv.run(CAUSAL).layers[0].weights[0, 0].numpy())
 
 
 def test_the_middle_of_the_differences_colours_is_neutral() -> None:
-    places = [place for place, _ in pictures.CHANGE_COLOURS]
-    colours = dict(pictures.CHANGE_COLOURS)
+    places = [place for place, _ in grammar.CHANGE_COLOURS]
+    colours = dict(grammar.CHANGE_COLOURS)
     assert places == sorted(places)
     assert colours[0.5] == "rgb(247,247,247)"
     assert set(colours.values()).isdisjoint({grammar.MASKED_COLOUR, grammar.NAN_COLOUR, grammar.WARNING_COLOUR})

@@ -11,8 +11,7 @@ import mha_viz as mv
 from mha_viz.attention.stages import STEPS
 from mha_viz.attention.trace import trace
 from mha_viz.figures import grammar, pooling
-from mha_viz.figures.compare import CHANGE_COLOURS
-from mha_viz.figures.grammar import BOTH, MASKED, NAN, PADDED, PLAIN, Spec
+from mha_viz.figures.grammar import BOTH, CHANGE_COLOURS, MASKED, NAN, PADDED, PLAIN, Spec
 from mha_viz.figures.stages import WEIGHTS, stage, stages
 from mha_viz.scenario import Scenario
 

@@ -48,7 +48,7 @@ def of_encoder(frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> N
     kind: Any = next((kind for kind in attention if isinstance(frame.module, kind)), None)
     if kind is None or frame.masks is not None:
         return
-    with suppress(TypeError):  # which the call itself will raise, or its class has arguments of its own
+    with suppress(TypeError, KeyError):  # which the call itself will raise, or its class has arguments of its own
         arguments = given(kind.forward, args, kwargs)
         src: Tensor = arguments["src"]
         if not src.is_nested and src.dim() == 3:
