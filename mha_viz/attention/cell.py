@@ -132,7 +132,7 @@ def row(run: Run, *, layer: int = 0, item: int = 0, head: int = 0, query: int = 
     place.check(record.weights)
     with torch.no_grad():
         q, k = _projected(call, place)  # [D], [S, D]
-    returned = record.weights[item, head, query]
+    returned = record.held[item, head, query]
     return worked_out(place, q, k, _added(record, call, place), returned, dropped=record.dropout > 0)
 
 

@@ -53,7 +53,7 @@ class Selected:
     @property
     def weights(self) -> Tensor:
         """float32 [L, S] on the CPU."""
-        of_all = self.record.average if self.head is None else self.record.weights[:, self.head]
+        of_all = self.record.average if self.head is None else self.record.held[:, self.head]
         return of_all[self.item].detach().float().cpu()
 
     @property

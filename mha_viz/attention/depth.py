@@ -142,7 +142,7 @@ def _flows(run: Run, item: int, layers: Sequence[int]) -> Iterator[Tensor]:
     """Yield the rollout after each layer; a NaN spreads to the rows that attend to it, and to no others."""
     flow: Tensor | None = None
     for index in layers:
-        own = _checked(run.layers[index], item).weights[item].float().mean(0).cpu()  # [L, L]
+        own = _checked(run.layers[index], item).held[item].float().mean(0).cpu()  # [L, L]
         mixed = 0.5 * own + 0.5 * torch.eye(len(own))
         mixed = mixed / mixed.sum(-1, keepdim=True)
         if flow is None:
@@ -165,7 +165,7 @@ def entropy(run: Run, item: int = 0) -> Tensor:
     found = torch.full((len(run.layers), max(layer.weights.shape[1] for layer in run.layers)), torch.nan)
     for index, layer in enumerate(run.layers):
         numbers = torch.tensor([head.entropy for head in head_stats(_checked(layer, item), item)])
-        known = ~layer.weights[item].sum(-1).isnan().all(-1).cpu()  # [H]
+        known = ~layer.held[item].sum(-1).isnan().all(-1).cpu()  # [H]
         found[index, : len(numbers)] = torch.where(known, numbers, torch.nan)
     return found
 
@@ -194,7 +194,7 @@ def head_similarity(run: Run, item: int = 0, layer: int = 0) -> Similarity:
     alike = [i for i, record in enumerate(run.layers) if record.weights.shape[2:] == shape]
     heads = tuple((i, h) for i in alike for h in range(run.layers[i].weights.shape[1]))
     step = max(1, math.ceil(len(heads) ** 2 * shape.numel() / COMPARED))
-    rows = torch.cat([_checked(run.layers[i], item).weights[item, :, ::step].float().cpu() for i in alike])
+    rows = torch.cat([_checked(run.layers[i], item).held[item, :, ::step].float().cpu() for i in alike])
     rows = rows / rows.sum(-1, keepdim=True)  # [heads, queries, S]
     return Similarity(heads, 1.0 - _divergences(rows))
 

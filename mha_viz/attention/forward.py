@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mha_viz.attention import memory, sdpa, stack
+from mha_viz.attention import long, memory, sdpa, stack
 from mha_viz.attention.device import resolve, synchronise
-from mha_viz.attention.layer import arguments, placed, seeded, shared_module
+from mha_viz.attention.layer import arguments, extra_keys, placed, seeded, shared_module
 from mha_viz.attention.records import LayerAttention, Run
 from mha_viz.attention.timed import timed
 from mha_viz.errors import InputError
@@ -35,15 +35,19 @@ def run(s: Scenario, inputs: Inputs | None = None) -> Run:
 
     Returns:
         A Run with one layer, or of a stack one for each attention call, in call order: weights [N, H, L, S] and
-        output [N, L, E] on the Scenario's device.
+        output [N, L, E] on the Scenario's device. Where a single layer's weights would need more memory than the
+        limit, they are streamed: `window`, `row`, `overview` and `stats` compute what they are asked for.
 
     Raises:
         DeviceError: The device is not there, or the module can't run in this dtype on it.
-        CapacityError: It would need more memory than the limit; nothing was allocated.
+        CapacityError: It would need more memory than the limit, even streamed; nothing was allocated.
         InputError: The inputs do not fit the layer.
     """
     resolve(s.device)
-    memory.check(s, sizes(s) if inputs is None else _sizes_of(s, inputs))
+    size = sizes(s) if inputs is None else _sizes_of(s, inputs)
+    if memory.estimate(s, size) > memory.limit_bytes() and long.fits(s, size):
+        return long.run(s, inputs)
+    memory.check(s, size)
     inputs = inputs or build(s)
     if s.stack != ATTENTION:
         return stack.run(s, inputs)
@@ -145,7 +149,7 @@ def _recorded(
         output_change=_change(output, explicit_output),
         attn_mask=call["attn_mask"],
         key_padding_mask=_padding_rows(call["key_padding_mask"]),
-        extra_keys=("bias_k",) * s.add_bias_kv + ("zero",) * s.add_zero_attn,
+        extra_keys=extra_keys(s),
         dropout=s.dropout if s.training else 0.0,
     )
     return Run((record,), inputs, s, s.device, s.dtype, seconds, peak)

@@ -89,6 +89,11 @@ def arguments(s: Scenario, inputs: Inputs) -> dict[str, Any]:
     }
 
 
+def extra_keys(s: Scenario) -> tuple[str, ...]:
+    """Return the labels of the columns that a layer appends, in order."""
+    return ("bias_k",) * s.add_bias_kv + ("zero",) * s.add_zero_attn
+
+
 def placed(s: Scenario, inputs: Inputs) -> dict[str, Any]:
     """Return query, key and value on the Scenario's device, in its number format and layout."""
     made: dict[int, Tensor] = {}

@@ -40,6 +40,18 @@ def estimate(s: Scenario, size: Sizes) -> int:
     return int((full * copies + tokens + layer) * ITEM_BYTES[s.dtype] + indexed)
 
 
+def streamed_estimate(s: Scenario, size: Sizes) -> int:
+    """Return about how many bytes a layer holds whose weights are computed where they are looked at.
+
+    Inputs, projections, and what streamed attention makes of them in float32 (float64 for a float64 layer).
+    """
+    item, exact = ITEM_BYTES[s.dtype], max(4, ITEM_BYTES[s.dtype])
+    given = size.query_len * s.embed_dim + size.key_len * ((s.kdim or s.embed_dim) + (s.vdim or s.embed_dim))
+    made = (size.query_len + 2 * (size.key_len + 2)) * s.embed_dim
+    passes = s.num_heads * size.query_len * 64  # row statistics and normalisers
+    return int(size.batch_size * (given * (4 + item) + made * (item + exact)) + passes + 5 * s.embed_dim**2 * item)
+
+
 def attention_calls(s: Scenario, size: Sizes) -> list[tuple[int, int, frozenset[str]]]:
     """Return (queries, keys, the mask's variables) of the attention calls in one layer of a stack, or of each half."""
     own = (size.query_len, size.query_len, variables(s))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from mha_viz.attention.records import LayerAttention
+
+if TYPE_CHECKING:
+    from mha_viz.attention.streamed.results import RowStatistics
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,32 @@ class Summary:
     violations: int
 
 
+@dataclass(frozen=True, eq=False)
+class AttentionStats:
+    """One batch item of one layer.
+
+    Attributes:
+        heads: Means of each head and its largest weight.
+        summary: Of all heads together.
+        rows: The statistics of each row, one for each head.
+    """
+
+    heads: tuple[HeadStats, ...]
+    summary: Summary
+    rows: tuple[RowStatistics, ...]
+
+
 def head_stats(layer: LayerAttention, item: int = 0) -> list[HeadStats]:
     """Return the statistics of each head of one batch item."""
+    if layer.streamed is not None:
+        return list(layer.streamed.stats(item).heads)
     weights = layer.weights[item].float()  # [H, L, S]
     _, length, keys = weights.shape
     good = ~weights.sum(dim=-1).isnan()  # [H, L]
     rows = good.sum(dim=-1).clamp(min=1)
     clean = weights if bool(good.all()) else weights.masked_fill(~good[..., None], 0.0)
     entropy = torch.special.entr(clean).sum(dim=(1, 2)) / math.log(2.0) / rows
-    distance = (clean * _distance(length, keys, len(layer.extra_keys)).to(clean.device)).sum(dim=(1, 2)) / rows
+    distance = (clean * distances(length, keys, len(layer.extra_keys)).to(clean.device)).sum(dim=(1, 2)) / rows
     choice = good & (of_item(layer.allowed, item).sum(dim=-1) > 1)  # [H, L]
     looked = torch.where(choice.any(dim=-1, keepdim=True), choice, good)
     largest, keys_at = clean.max(dim=-1)  # [H, L]
@@ -72,7 +93,8 @@ def head_stats(layer: LayerAttention, item: int = 0) -> list[HeadStats]:
     return [HeadStats(h, *values) for h, values in enumerate(zip(*(n.tolist() for n in numbers), strict=True))]
 
 
-def _distance(length: int, keys: int, extra: int) -> Tensor:
+def distances(length: int, keys: int, extra: int) -> Tensor:
+    """Return |q - k| as floats [L, S], 0 in the last `extra` columns."""
     away = (torch.arange(length)[:, None] - torch.arange(keys)[None, :]).abs().float()  # [L, S]
     away[:, keys - extra :] = 0.0
     return away
@@ -80,6 +102,8 @@ def _distance(length: int, keys: int, extra: int) -> Tensor:
 
 def summarise(layer: LayerAttention, item: int = 0) -> Summary:
     """Return the caption numbers of one batch item."""
+    if layer.streamed is not None:
+        return layer.streamed.stats(item).summary
     weights = layer.weights[item].float()  # [H, L, S]
     allowed = of_item(layer.allowed, item)  # [H|1, L, S]
     all_sums = weights.sum(dim=-1)  # [H, L]
@@ -104,7 +128,7 @@ def largest_in(layer: LayerAttention, item: int, head: int, query: int, key: int
     """
     length, keys = layer.weights.shape[2:]
     query, key = min(query, length - 1), min(key, keys - 1)
-    block = layer.weights[item, head, query : query + side, key : key + side].float().nan_to_num(nan=-1.0)
+    block = layer.window(head, slice(query, query + side), slice(key, key + side), item).float().nan_to_num(nan=-1.0)
     at = int(block.argmax())
     return query + at // block.shape[1], key + at % block.shape[1]
 

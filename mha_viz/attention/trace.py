@@ -105,7 +105,7 @@ def trace(source: Scenario | Run, *, layer: int = 0, edits: str | Edits = "") ->
     asked = parse(edits)
     run = source if isinstance(source, Run) else _run(source)
     record = record_of(run, layer)
-    check(tuple(record.weights.shape), record.weights.element_size(), dropped=record.dropout > 0)
+    check(record.shape, record.weights.element_size(), dropped=record.dropout > 0)
     given = ingredients(run, layer)
     steps = stages(given)
     own = {step.name: step.tensor for step in steps}

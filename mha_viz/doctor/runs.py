@@ -25,6 +25,7 @@ def check_run(run: Run) -> Report:
 
     Raises:
         MaskError: A mask has no cells.
+        CapacityError: The weights are too many to be held.
     """
     found: dict[Finding, list[tuple[str, Finding]]] = {}
     for layer in run.layers:
@@ -35,10 +36,10 @@ def check_run(run: Run) -> Report:
 
 
 def _checked(layer: LayerAttention) -> tuple[Finding, ...]:
-    passed = _passed(layer)
+    weights, passed = layer.held, _passed(layer)
     if passed.attn_mask is None and passed.key_padding_mask is None and not passed.is_causal:
         return ()
-    n, h, length, keys = layer.weights.shape
+    n, h, length, keys = layer.shape
     known = passed.api == "mha" or (layer.heads is None and layer.items is None)
     floats = [m.dtype for m in (passed.attn_mask, passed.key_padding_mask) if m is not None and m.is_floating_point()]
     return check(
@@ -51,8 +52,8 @@ def _checked(layer: LayerAttention) -> tuple[Finding, ...]:
         is_causal=passed.is_causal,
         api=passed.api,
         # The call ran, so a float mask had the type that it needed, whatever autocast made of the weights.
-        dtype=floats[0] if floats else layer.weights.dtype,
-        weights=layer.weights if known else None,
+        dtype=floats[0] if floats else weights.dtype,
+        weights=weights if known else None,
         dropout=layer.dropout,
         training=layer.dropout > 0,
         add_bias_kv="bias_k" in layer.extra_keys,

@@ -21,7 +21,7 @@ def npz(run: Run, *, layer: int = 0) -> bytes:
     where it is not known.
     """
     record = run.layers[layer]
-    tensors = {"weights": record.weights, "average": record.average, "output": record.output}
+    tensors = {"weights": record.held, "average": record.average, "output": record.output}
     arrays: dict[str, Any] = {name: _array(tensor) for name, tensor in tensors.items() if tensor is not None}
     items = range(record.weights.shape[0])
     file = io.BytesIO()
@@ -50,7 +50,7 @@ def csv_text(run: Run, *, layer: int = 0, item: int = 0) -> str:
     file = io.StringIO()
     writer = csv.writer(file)
     writer.writerow(["head", "query", "query token", *[f"{k} {inert(token)}" for k, token in enumerate(keys)]])
-    for head, rows in enumerate(run.layers[layer].weights[item].float().tolist()):
+    for head, rows in enumerate(run.layers[layer].held[item].float().tolist()):
         for query, row in enumerate(rows):
             writer.writerow([head, query, inert(queries[query]), *[f"{weight:.9g}" for weight in row]])
     return file.getvalue()

@@ -30,7 +30,8 @@ _COLOURS = {"error": "rgb(214,55,55)", "warning": "rgb(196,120,0)", "note": "rgb
 def run_html(run: Run) -> str:
     """Return a run as HTML: a headline, each layer with a small picture of each head, and the tokens of the first item.
 
-    At most 12 layers and 16 heads of each are shown, and it says how many more there are.
+    At most 12 layers and 16 heads of each are shown, and it says how many more there are. Weights that are streamed
+    are not computed for a picture that nobody asked for.
     """
     shown = run.layers[:MAX_LAYERS]
     rows = "".join(_row(layer) for layer in shown)
@@ -61,18 +62,23 @@ def _about(run: Run) -> str:
 
 
 def _row(layer: LayerAttention) -> str:
-    heads = layer.weights.shape[1]
-    shape = tuple(side(length, SIZE) for length in layer.weights.shape[2:])
-    weights, _, codes = tiles(layer, 0, (shape[0], shape[1]))
-    pictures = "".join(
+    streamed = layer.streamed is not None
+    facts = "".join(f"<br>{escape(text)}" for text in ([] if streamed else _trouble(layer)))
+    shown = "Too many to be held: ask for a part with overview(), window(), row() or stats()."
+    return (
+        f'<tr><td style="{_CELL}">{escape(layer.name)}</td><td style="{_CELL}">{list(layer.shape)}{facts}</td>'
+        f'<td style="{_CELL}">{shown if streamed else _pictures(layer)}</td></tr>'
+    )
+
+
+def _pictures(layer: LayerAttention) -> str:
+    heads, height, width = layer.shape[1], *(side(length, SIZE) for length in layer.shape[2:])
+    weights, _, codes = tiles(layer, 0, (height, width))
+    shown = (
         _picture(data_url(painted(weights[head], codes[head])), layer.head_name(head))
         for head in range(min(heads, MAX_HEADS))
     )
-    facts = f"{list(layer.weights.shape)}{''.join(f'<br>{escape(text)}' for text in _trouble(layer))}"
-    return (
-        f'<tr><td style="{_CELL}">{escape(layer.name)}</td><td style="{_CELL}">{facts}</td>'
-        f'<td style="{_CELL}">{pictures}{_more(heads - MAX_HEADS, "head")}</td></tr>'
-    )
+    return "".join(shown) + _more(heads - MAX_HEADS, "head")
 
 
 def _picture(url: str, name: str) -> str:

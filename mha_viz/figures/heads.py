@@ -21,7 +21,7 @@ GAP = 0.05
 def head_grid(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
     """Return a heatmap for each head of one batch item."""
     record = _checked(run, layer, item)
-    weights = _array(record.weights[item])  # [H, L, S]
+    weights = _array(record.held[item])  # [H, L, S]
     titles = [record.head_name(h) for h in range(len(weights))]
     return spec_of(run, layer, item, _panels(weights, states.of_heads(record, item), titles, scale))
 
@@ -37,7 +37,7 @@ def average(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared")
 def head(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
     """Return a heatmap of one head of one batch item."""
     record = _checked(run, layer, item, head)
-    weights = _array(record.weights[item, head])[None]  # [1, L, S]
+    weights = _array(record.held[item, head])[None]  # [1, L, S]
     codes = [states.of_head(record, item, head)]
     return spec_of(run, layer, item, _panels(weights, codes, [record.head_name(head)], scale))
 
@@ -45,7 +45,7 @@ def head(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale
 def detail(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
     """Return three heatmaps with common axes: the average, one head, and that head's mask."""
     record = _checked(run, layer, item, head)
-    weights = np.stack([_array(record.average[item]), _array(record.weights[item, head])])  # [2, L, S]
+    weights = np.stack([_array(record.average[item]), _array(record.held[item, head])])  # [2, L, S]
     codes = [states.of_average(record, item), states.of_head(record, item, head)]
     panels = _panels(weights, codes, [_average_title(record), record.head_name(head)], scale)
     mask = Panel(
@@ -106,9 +106,15 @@ def _panels(weights: Floats, codes: Sequence[Codes | None], titles: list[str], s
 def spec_of(run: Run, layer: int, item: int, panels: list[Panel]) -> Spec:
     """Return panels of equal shape side by side, with the run's tokens on their axes, pooled if they are too many."""
     side = pooling.factor(sum(panel.weights.size for panel in panels))
-    data = [trace for index, panel in enumerate(panels) for trace in _traces(_pooled(panel, side), index)]
-    tokens = (pooling.labels(names, side) for names in (run.query_tokens(item, layer), run.key_tokens(item, layer)))
-    layout = _layout([panel.title for panel in panels], *tokens)
+    names = (run.query_tokens(item, layer), run.key_tokens(item, layer))
+    query, key = (pooling.labels(tokens, side) for tokens in names)
+    return arranged([_pooled(panel, side) for panel in panels], query, key, side)
+
+
+def arranged(panels: list[Panel], query_labels: tuple[str, ...], key_labels: tuple[str, ...], side: int) -> Spec:
+    """Return panels of equal shape side by side, whose cells are blocks of `side` × `side` weights."""
+    data = [trace for index, panel in enumerate(panels) for trace in _traces(panel, index)]
+    layout = _layout([panel.title for panel in panels], query_labels, key_labels)
     layout["meta"]["pool"] = side
     return {"data": data, "layout": layout}
 

@@ -90,7 +90,7 @@ def opened(layer: LayerAttention, item: int, head: int) -> Bools:
     allowed = of_item(layer.allowed, item).expand(-1, *layer.weights.shape[2:])
     found = allowed[head if len(allowed) > 1 else 0].cpu()
     if not layer.dropout:
-        found = found & (layer.weights[item, head] != 0).cpu()
+        found = found & (layer.held[item, head] != 0).cpu()
     looks: Bools = found.numpy()
     return looks
 
@@ -135,7 +135,7 @@ def _panel(title: str, kinds: Floats, weights: Floats, codes: Codes) -> Panel:
 
 
 def _weights(layer: LayerAttention, item: int, head: int) -> Floats:
-    weights: Floats = layer.weights[item, head].float().cpu().numpy()
+    weights: Floats = layer.held[item, head].float().cpu().numpy()
     return weights
 
 

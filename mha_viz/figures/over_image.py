@@ -73,7 +73,7 @@ def patches(
     record = _checked(run, layer, head, query, item)
     keys = run.key_tokens(item, layer)
     grid = grid_of(keys)
-    of_item = record.average[item] if head is None else record.weights[item, head]  # [L, S]
+    of_item = record.average[item] if head is None else record.held[item, head]  # [L, S]
     weights: Floats = of_item[query].float().cpu().numpy()
     codes = states.of_average(record, item) if head is None else states.of_head(record, item, head)
     asked = run.query_tokens(item, layer)[query]

@@ -22,7 +22,7 @@ def row(run: Run, head: int = 0, query: int = 0, *, layer: int = 0, item: int = 
     length, keys = record.weights.shape[2:]
     if not 0 <= query < length:
         raise ScenarioError(f"query must be from 0 to {length - 1}, not {query}.", field="query")
-    weights = record.weights[item, head, query].float().cpu().numpy()
+    weights = record.held[item, head, query].float().cpu().numpy()
     head_codes = states.of_head(record, item, head)
     codes = np.zeros(keys, dtype=np.uint8) if head_codes is None else head_codes[query]
     tokens = run.key_tokens(item, layer)
@@ -82,7 +82,7 @@ def links(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, query: int 
     that query's lines stand out and the others turn grey.
     """
     record = run.layers[layer]
-    weights = record.weights[item, head].float().nan_to_num(nan=0.0).cpu()  # [L, S]
+    weights = record.held[item, head].float().nan_to_num(nan=0.0).cpu()  # [L, S]
     length, keys = weights.shape
     values, where = weights.flatten().topk(min(MAX_LINES, weights.numel()))
     values, where = values[values > 0], where[values > 0]

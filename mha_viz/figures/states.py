@@ -19,7 +19,7 @@ def of_heads(layer: LayerAttention, item: int) -> list[Codes | None]:
     hidden = _hidden(layer, item)
     shared = None if hidden is None else [_array(codes) for codes in hidden]
     found: list[Codes | None] = []
-    for head, weights in enumerate(layer.weights[item]):
+    for head, weights in enumerate(layer.held[item]):
         of = 0 if hidden is None or len(hidden) == 1 else head
         marked = _marked(None if hidden is None else hidden[of], weights)
         found.append(marked if marked is not None or shared is None else shared[of])
@@ -29,7 +29,7 @@ def of_heads(layer: LayerAttention, item: int) -> list[Codes | None]:
 def of_head(layer: LayerAttention, item: int, head: int) -> Codes | None:
     """Return codes [L, S] of one head, None where every cell is plain."""
     hidden = of_mask(layer, item, head)
-    marked = _marked(None if hidden is None else torch.from_numpy(hidden), layer.weights[item, head])
+    marked = _marked(None if hidden is None else torch.from_numpy(hidden), layer.held[item, head])
     return hidden if marked is None else marked
 
 

@@ -32,7 +32,7 @@ def tiles(
     Returns:
         Weights [H, height, width], values for the colours (the same array unless `by_row`), and codes of the states.
     """
-    given = layer.weights[item].float()  # [H, L, S]
+    given = layer.held[item].float()  # [H, L, S]
     weights = _fitted(given, shape).cpu().numpy()
     values = weights
     if by_row:
@@ -45,7 +45,7 @@ def tiles(
 
 def _states(layer: LayerAttention, item: int) -> list[Codes | None]:
     """Return what `states.of_heads` does; where the heads share a mask and keep to it, without going head by head."""
-    weights = layer.weights[item]
+    weights = layer.held[item]
     if layer.attn_allowed.shape[1] > 1 or weights.sum().isnan():  # one NaN makes the sum NaN
         return states.of_heads(layer, item)
     hidden = states.of_mask(layer, item, 0)

@@ -14,7 +14,7 @@ import cachetools
 import streamlit as st
 
 from mha_viz import attention, gallery
-from mha_viz.attention import memory
+from mha_viz.attention import long, memory
 from mha_viz.attention.records import Run
 from mha_viz.figures import heads
 from mha_viz.figures.grammar import Scale, Spec
@@ -32,6 +32,9 @@ BUDGET_VARIABLE = "MHA_VIZ_CACHE_MB"
 """Environment variable: megabytes of runs that are kept for everyone."""
 HEAVY_VARIABLE = "MHA_VIZ_HEAVY_MB"
 """Environment variable: a forward that needs more memory than this is heavy, and waits for its turn."""
+
+HELD_VARIABLE = "MHA_VIZ_HELD_MB"
+"""Environment variable: a forward that needs more memory than this is streamed where a page can show it so."""
 
 _alive: WeakValueDictionary[tuple[str, str, int], Run] = WeakValueDictionary()
 """Runs that a page is drawing, kept or not: one that is larger than the budget is not computed for every panel."""
@@ -51,6 +54,23 @@ def run(source: Origin) -> Run:
             found = _of_scenario(source) if isinstance(source, Scenario) else _of_reading(source)
             _alive[origin.key(source)] = found
         return found
+
+
+def is_long(source: Origin) -> bool:
+    """Return whether the weights of an origin are shown without holding them all."""
+    if not isinstance(source, Scenario):
+        return False
+    size = input_sizes(source)
+    most = 2**20 * environment.number(HELD_VARIABLE, 192, low=0, high=2**30)
+    return memory.estimate(source, size) > most and long.fits(source, size)
+
+
+def shown(source: Origin) -> Run:
+    """Return the Run of an origin, streamed if it is long; errors as of `run`."""
+    if not is_long(source):
+        return run_with_spinner(source)
+    with exhausted.memory():
+        return _long(source)
 
 
 @contextmanager
@@ -87,7 +107,14 @@ def _is_kept(source: Origin) -> bool:
 @remembered(environment.number(BUDGET_VARIABLE, 512, low=0, high=2**30), key=origin.key, size=sizes.run_bytes)
 def _of_scenario(source: Origin) -> Run:
     assert isinstance(source, Scenario)
+    memory.check(source, input_sizes(source))  # who asks here needs all weights at once
     return attention.run(source)
+
+
+@remembered(environment.number(BUDGET_VARIABLE, 512, low=0, high=2**30), key=origin.key, size=sizes.run_bytes)
+def _long(source: Origin) -> Run:
+    assert isinstance(source, Scenario)
+    return long.run(source)
 
 
 @remembered(256, key=origin.key, size=sizes.run_bytes)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mha_viz.attention import memory
 from mha_viz.attention.records import Run
 from mha_viz.figures.grammar import Spec
+from mha_viz.inputs.assemble import Sizes
 
 
 def run_bytes(run: Run) -> int:
-    """Count the bytes of a run's tensors, the average over heads included; what is shared counts once."""
+    """Count the bytes of a run's tensors, the average over heads included; what is shared counts once.
+
+    A streamed run counts with what it will hold once it has been looked at.
+    """
+    if run.layers[0].streamed is not None and run.scenario is not None:
+        n, _, length, keys = run.layers[0].shape
+        return memory.streamed_estimate(run.scenario, Sizes(n, length, keys))
     held: list[Tensor | None] = [norms for _, norms in run.norms]
     if run.inputs is not None:
         held += [run.inputs.query, run.inputs.key, run.inputs.value]

@@ -87,7 +87,7 @@ def test_the_count_is_what_the_real_forward_holds() -> None:
 
 
 def test_a_run_that_does_not_fit_is_refused_before_anything_is_allocated() -> None:
-    s = Scenario(source="normal", query_len=131_072, num_heads=8)
+    s = Scenario(source="normal", query_len=131_072, num_heads=8, training=True, dropout=0.1)
     tracemalloc.start()
     expected = (
         r"^Weights \[1, 8, 131,072, 131,072\] in float32 would need about [\d,.]+ [GT]B, more than the limit of "

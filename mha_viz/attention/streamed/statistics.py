@@ -9,24 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mha_viz.attention.stats import HeadStats, Summary
+from mha_viz.attention.stats import AttentionStats, HeadStats, Summary
 from mha_viz.attention.streamed.results import HeadPass, RowStatistics
 
 
 @dataclass(frozen=True, eq=False)
-class StreamedStats:
-    """Heads of one batch item.
+class StreamedStats(AttentionStats):
+    """Heads of one batch item, with what normalises their rows.
 
     Attributes:
-        heads: Means of each head and its largest weight.
-        summary: Of all these heads together.
-        rows: The statistics of each row, one for each head.
         log_sum_exp: [L] for each head, natural logarithms of the softmax denominators.
     """
 
-    heads: tuple[HeadStats, ...]
-    summary: Summary
-    rows: tuple[RowStatistics, ...]
     log_sum_exp: tuple[Tensor, ...]
 
 

@@ -109,9 +109,10 @@ def _inputs(inputs: Inputs, tensors: _Tensors, rows: _Rows) -> dict[str, Any]:
 
 
 def _layer(layer: LayerAttention, at: str, tensors: _Tensors, rows: _Rows) -> dict[str, Any]:
-    kept = ("weights", "output", "returned", "attn_mask", "key_padding_mask")
+    kept = ("output", "returned", "attn_mask", "key_padding_mask")
     return {
         "name": layer.name,
+        "weights": tensors.put(f"{at}.weights", layer.held),
         **{name: tensors.put(f"{at}.{name}", getattr(layer, name)) for name in kept},
         "output_change": _number(layer.output_change),
         "extra_keys": list(layer.extra_keys),
