@@ -27,14 +27,10 @@ STREAMLIT_PROBES = re.compile(r"^http://[^/]+/\w+/_stcore/(health|host-config)$"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder as a browser test, which has a second try.
-
-    A busy machine can make a browser drop a tap. The retry is reported; what fails twice is broken.
-    """
+    """Mark every test of this folder as a browser test."""
     for item in items:
         if FOLDER in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.flaky(retries=1, delay=1))
 
 
 @pytest.hookimpl(wrapper=True)
