@@ -83,6 +83,20 @@ def in_turn(source: Origin) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def turn(source: Origin | None = None) -> Iterator[None]:
+    """Hold the block, which works something out for the first time, until its turn.
+
+    Args:
+        source: What it is worked out of, which needs no turn if it is light; None for what always needs one.
+    """
+    if source is not None and not is_heavy(source):
+        yield
+        return
+    with waiting.turn(needless=lambda: False):
+        yield
+
+
 def is_heavy(source: Origin) -> bool:
     """Return whether computing the Run of an origin may take longer than others should wait for."""
     if isinstance(source, RunFile):

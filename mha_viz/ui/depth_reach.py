@@ -14,7 +14,7 @@ from mha_viz.figures import depth as figures
 from mha_viz.inputs.assemble import sizes
 from mha_viz.remember import remembered
 from mha_viz.scenario import Scenario
-from mha_viz.ui import plot
+from mha_viz.ui import cached, plot
 
 MOST = 128
 """Tokens up to which the page works it out: each is a forward of the whole stack."""
@@ -26,7 +26,8 @@ def _bytes(found: Tensor) -> int:
 
 @remembered(16, key=lambda s, of: (s.to_query(), of), size=_bytes)
 def _reached(s: Scenario, of: Side) -> Tensor:
-    return reach_of(s, of)
+    with cached.turn():
+        return reach_of(s, of)
 
 
 def draw(s: Scenario, run: Run) -> None:

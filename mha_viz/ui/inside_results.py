@@ -43,7 +43,8 @@ def traced(source: Origin, layer: int, edits: str = "") -> Trace:
             f"{memory.spelled(weights.nbytes)}: use fewer tokens, heads or batch items, or `mha_viz.trace` in Python.",
             field="query_len",
         )
-    return tracing.trace(run, layer=layer)
+    with cached.turn(source):
+        return tracing.trace(run, layer=layer)
 
 
 @remembered(

@@ -62,12 +62,13 @@ def _bytes(found: Checked) -> int:
 @remembered(BUDGET_MB, key=_key, size=_bytes)
 def checked(s: Scenario, given: Given) -> Checked:
     """Return what comes of the mask given; errors are those of `mha_viz.given.case`."""
-    case, fixes = brought.fixed_case(s, given)
-    try:
-        run = brought.run(s, case)
-    except MhaVizError as error:
-        return Checked(case, examine(case), None, str(error), fixes)
-    return Checked(case, examine(case.but(weights=run.layers[0].weights.cpu())), run, "", fixes)
+    with cached.turn(s):
+        case, fixes = brought.fixed_case(s, given)
+        try:
+            run = brought.run(s, case)
+        except MhaVizError as error:
+            return Checked(case, examine(case), None, str(error), fixes)
+        return Checked(case, examine(case.but(weights=run.layers[0].weights.cpu())), run, "", fixes)
 
 
 def _run_bytes(run: Run) -> int:
@@ -78,7 +79,8 @@ def _run_bytes(run: Run) -> int:
 def intended(s: Scenario, given: Given) -> Run:
     """Return the layer's run under the masks that were intended."""
     case = checked(s, given).case
-    return cached.run(s) if case.intent == brought.intent(s) else brought.intended(s, case)
+    with cached.turn(s):
+        return cached.run(s) if case.intent == brought.intent(s) else brought.intended(s, case)
 
 
 def _reach_bytes(found: tuple[Tensor, Comparison]) -> int:
@@ -88,7 +90,9 @@ def _reach_bytes(found: tuple[Tensor, Comparison]) -> int:
 @remembered(32, key=_key, size=_reach_bytes)
 def reach(s: Scenario, given: Given) -> tuple[Tensor, Comparison]:
     """Return what the outputs depend on under the mask given; see `mha_viz.given.reach_under`."""
-    return brought.reach_under(s, checked(s, given).case)
+    case = checked(s, given).case  # before the turn, which somebody who is making it may be waiting for
+    with cached.turn():
+        return brought.reach_under(s, case)
 
 
 def _few_bytes(table: PathTable) -> int:
@@ -98,7 +102,9 @@ def _few_bytes(table: PathTable) -> int:
 @remembered(8, key=_key, size=_few_bytes)
 def paths(s: Scenario, given: Given) -> PathTable:
     """Return what every execution path of torch makes of the mask given."""
-    return brought.paths_under(s, checked(s, given).case)
+    case = checked(s, given).case
+    with cached.turn(s):
+        return brought.paths_under(s, case)
 
 
 def intended_cells(s: Scenario, item: int, head: int) -> Tensor:
