@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from mha_viz.attention.streamed import plan
-from mha_viz.attention.streamed.operands import Operands
+from mha_viz.attention.streamed.operands import Hidden, Operands
 from mha_viz.attention.streamed.plan import Tile
-from mha_viz.attention.streamed.row_block import Hidden
 from mha_viz.attention.streamed.sight import Sight
+
+EVALUATED = 2**16  # cells of a mask at once: the numbers that it is computed from stay in the caches
 
 
 class Look:
@@ -36,15 +37,19 @@ class Look:
     def hidden(self, tile: Tile) -> Hidden:
         """Return slices of the tile's keys and what is masked there, bool [keys, rows]; computed once."""
         if tile not in self._hidden:
-            query = torch.arange(*self.rows, device=self._device)[None, :]
             self._hidden[tile] = [
-                (
-                    slice(start - tile.start, stop - tile.start),
-                    ~self._sight.allowed(*self._at, query, torch.arange(start, stop, device=self._device)[:, None]),
-                )
-                for start, stop in tile.mixed
+                (slice(start - tile.start, stop - tile.start), self._masked(start, stop)) for start, stop in tile.mixed
             ]
         return self._hidden[tile]
+
+    def _masked(self, start: int, stop: int) -> Tensor:
+        query = torch.arange(*self.rows, device=self._device)[None, :]
+        keys = torch.arange(start, stop, device=self._device)[:, None]
+        found = torch.empty(stop - start, self.count, dtype=torch.bool, device=self._device)
+        step = max(1, EVALUATED // self.count) if self._device.type == "cpu" else stop - start
+        for key, part in zip(keys.split(step), found.split(step), strict=True):
+            torch.logical_not(self._sight.allowed(*self._at, query, key), out=part)
+        return found
 
     def allowed(self) -> Tensor:
         """Return how many keys each row may attend to, int64 [rows]."""
@@ -59,22 +64,28 @@ class Look:
         self._hidden.clear()
 
 
-def looks(operands: Operands, at: tuple[int, int], blocks: list[tuple[int, int]], side: int, most: int) -> list[Look]:
-    """Return a look for each block of rows.
+def looks(
+    operands: Operands, at: tuple[int, int], blocks: list[tuple[int, int]], edges: list[int], group: int, cut: plan.Cut
+) -> list[Look]:
+    """Return looks at blocks of rows, in order; a block becomes several if too many of its cells need the mask.
 
     Args:
         operands: The layer.
         at: Item and head.
         blocks: (start, stop) of each.
-        side: Keys in a column of the overview, of which tiles are made.
-        most: Keys in a tile.
+        edges: Of the blocks of keys that tiles are made of.
+        group: Rows that stay together unless there are too many, counted from a block's first.
+        cut: The largest pieces.
     """
     sight, device = operands.sight, operands.key.device
-    edges = plan.blocks_of_keys(sight.sizes[3] + sight.extra, side)
     ends = torch.tensor(edges)
     starts, stops = torch.tensor(blocks).T
     classes = sight.classes(*at, (starts, stops - 1), (ends[:-1], ends[1:] - 1)).T.tolist()
-    return [
-        Look(sight, at, rows, plan.tiles(found, edges, most), device)
-        for rows, found in zip(blocks, classes, strict=True)
-    ]
+    found = []
+    for rows, kinds in zip(blocks, classes, strict=True):
+        tiles = plan.tiles(kinds, edges, cut.keys)
+        mixed = sum(last - first for tile in tiles for first, last in tile.mixed)
+        found += [
+            Look(sight, at, piece, tiles, device) for piece in plan.pieces(rows, group, cut.masks // max(1, mixed))
+        ]
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,8 @@ from mha_viz.attention.streamed.sight import Sight
 # Stands for "masked" in scores: its power is 0, and unlike -inf it can be multiplied by that.
 MASKED_SCORE = -1e30
 BITS = 1 / math.log(2.0)  # in one natural unit; powers of 2 are computed three times as fast as those of e
+
+Hidden = Sequence[tuple[slice, Tensor]]  # slices of a tile's keys, and what is masked there, bool [keys, rows]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,14 @@ class Operands:
     value: Tensor | None
     sight: Sight
 
+    @classmethod
+    def of(cls, query: Tensor, key: Tensor, value: Tensor | None, sight: Sight) -> Operands:
+        """Return those of projected tensors, in float64 if they are and in float32 otherwise."""
+        dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
+        scaled = query.detach().to(dtype) * math.sqrt(1 / query.shape[-1])
+        own = None if value is None else value.detach().to(dtype).contiguous()
+        return cls(scaled.contiguous(), key.detach().to(dtype).contiguous(), own, sight)
+
     def block(self, out: Tensor, item: int, head: int, rows: slice, cols: slice) -> Tensor:
         """Write the scores of a block to `out`, [rows, cols]; masked ones are `MASKED_SCORE`."""
         scores = torch.mm(self.query[item, head, rows], self.key[item, head, cols].T, out=out)
@@ -48,10 +59,12 @@ class Operands:
         if added is not None:
             scores.add_(added).clamp_(min=MASKED_SCORE)
 
-    def tile(self, out: Tensor, item: int, head: int, rows: tuple[int, int], tile: Tile) -> Tensor:
-        """Write the scores of a tile without its mask to `out`, [keys, rows]: reductions over keys are fast so."""
+    def tile(self, out: Tensor, item: int, head: int, rows: tuple[int, int], tile: Tile, hidden: Hidden) -> Tensor:
+        """Write the scores of a tile to `out`, [keys, rows]: reductions over keys are fast so."""
         scores = torch.mm(self.key[item, head, tile.start : tile.stop], self.query[item, head, slice(*rows)].T, out=out)
         if self.sight.bias is not None:
             query, key = (torch.arange(*span, device=scores.device) for span in (rows, (tile.start, tile.stop)))
             self.add_bias(scores, item, head, query[None, :], key[:, None])
+        for where, masked in hidden:
+            scores[where].masked_fill_(masked, MASKED_SCORE)
         return scores

@@ -23,11 +23,13 @@ class Cut:
         queries: Rows in a block.
         keys: Keys in a tile.
         held: Cells that all threads together hold at once where every weight of a block is needed twice.
+        masks: Cells of a block of queries whose mask a thread holds, for heads that share it.
     """
 
     queries: int
     keys: int
     held: int
+    masks: int
 
     def for_statistics(self, keys: int, threads: int) -> Cut:
         """Return the same with blocks of fewer queries where all their weights over `keys` keys must be held."""
@@ -35,9 +37,9 @@ class Cut:
 
 
 # Measured on two cores: larger tiles leave the caches, smaller ones pay too often for each step.
-CPU = Cut(queries=512, keys=2_048, held=2**24)
+CPU = Cut(queries=512, keys=2_048, held=2**24, masks=2**24)
 # A GPU wants few large steps: each costs microseconds to start, and there is room.
-GPU = Cut(queries=2_048, keys=16_384, held=2**28)
+GPU = Cut(queries=2_048, keys=16_384, held=2**28, masks=2**28)
 
 
 def cut_for(device: torch.device) -> Cut:
@@ -72,10 +74,19 @@ def blocks_of_queries(length: int, group: int, most: int) -> list[tuple[int, int
     return list(zip(starts, [*starts[1:], length], strict=True))
 
 
-def blocks_of_keys(keys: int, group: int) -> list[int]:
+def pieces(rows: tuple[int, int], group: int, most: int) -> list[tuple[int, int]]:
+    """Return (start, stop) of the parts of a block of queries that has more than `most` rows, cut as they are."""
+    start, stop = rows
+    if stop - start <= most:
+        return [rows]
+    cut = blocks_of_queries(stop - start, min(group, stop - start), max(1, most))
+    return [(start + first, start + last) for first, last in cut]
+
+
+def blocks_of_keys(start: int, stop: int, group: int) -> list[int]:
     """Return the edges of the blocks of keys that are looked at as one: each a whole number of groups."""
     step = group * max(1, LEAST_KEYS // group)
-    return [*range(0, keys, step), keys]
+    return [*range(start, stop, step), stop]
 
 
 def tiles(classes: Sequence[int], edges: Sequence[int], most: int) -> tuple[Tile, ...]:

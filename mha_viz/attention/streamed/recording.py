@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import max_pool1d
 
 from mha_viz.attention.streamed.largest import largest_keys
+from mha_viz.attention.streamed.lines import Lines
 from mha_viz.attention.streamed.results import HeadPass, RowStatistics
 from mha_viz.attention.streamed.row_block import RowBlock
 
@@ -19,20 +19,12 @@ def record(into: HeadPass, block: RowBlock, side: int) -> None:
         block: Finished.
         side: Queries in a row of the overview; the block holds whole ones, or a part of one.
     """
-    start, stop = block.rows
-    into.reference[start:stop], into.inverse[start:stop] = block.reference, block.inverse
-    tops, sums, inverse = block.tops, block.sums, block.inverse
-    if not bool(block.good.all()):
-        tops, sums = (x.masked_fill(~block.good, fill) for x, fill in ((tops, -1.0), (sums, 0.0)))
-        inverse = inverse.where(block.good, 0.0)
-    lines = slice(start // side, -(-stop // side))
-    line = torch.arange(start, stop, device=sums.device) // side - lines.start
-    group = torch.zeros(block.count, lines.stop - lines.start, dtype=sums.dtype, device=sums.device)
-    group[torch.arange(block.count, device=sums.device), line] = inverse
-    into.mean[lines] += (sums @ group).T
-    into.filled[lines].index_add_(0, line, block.good.to(into.filled.dtype))
-    largest = max_pool1d(tops[None], min(side, block.count), ceil_mode=True)[0].T  # [lines, columns]
-    into.largest[lines] = torch.maximum(into.largest[lines], largest)
+    rows = slice(*block.rows)
+    into.reference[rows], into.inverse[rows] = block.reference, block.inverse
+    lines = Lines(block.rows, side, block.good)
+    into.filled[lines.place] += lines.filled(into.filled.dtype)
+    into.mean[lines.place] += lines.sums(block.sums, block.inverse)
+    into.largest[lines.place] = torch.maximum(into.largest[lines.place], lines.largest(block.tops))
 
 
 def record_rows(into: RowStatistics, mass: Tensor, block: RowBlock, held: Tensor, allowed: Tensor) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from mha_viz.attention.streamed.operands import BITS, MASKED_SCORE, Operands
+from mha_viz.attention.streamed.operands import BITS, MASKED_SCORE, Hidden, Operands
 from mha_viz.attention.streamed.plan import Tile
 
 EMPTY = MASKED_SCORE / 2  # a row with no larger score has seen no key
 # Rows whose largest score is within ±LIMIT are exponentiated as they are, which saves a pass and loses no digit.
 LIMIT = 16.0
-
-Hidden = Sequence[tuple[slice, Tensor]]
 
 
 class Scratch:
@@ -105,9 +103,7 @@ class RowBlock:
             kept: Where its powers go, [keys, rows]; None if they are not needed any more.
         """
         scores = self.scratch("scores", len(tile), self.count)
-        self.operands.tile(scores, *self.at, self.rows, tile)
-        for where, masked in hidden:
-            scores[where].masked_fill_(masked, MASKED_SCORE)
+        self.operands.tile(scores, *self.at, self.rows, tile, hidden)
         columns = slice(tile.start // self.side, -(-tile.stop // self.side))
         pool(scores, self.side, torch.amax, self.tops[columns])
         top = self.tops[columns].amax(0)

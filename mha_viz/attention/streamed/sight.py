@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -39,8 +40,17 @@ class Sight:
         """Whether the mask is not the same for all heads."""
         return "h" in self.mask.variables
 
+    def alike(self, heads: Iterable[int]) -> list[list[int]]:
+        """Return heads in groups that one mask goes for."""
+        return [[head] for head in heads] if self.by_head else [list(heads)]
+
     def classes(self, item: int, head: int, queries: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor]) -> Tensor:
-        """Return `NONE`, `SOME` or `ALL` for blocks, int8 [blocks of keys, blocks of queries].
+        """Return `NONE`, `SOME` or `ALL` for all blocks of a grid, int8 [blocks of keys, blocks of queries]."""
+        first, last = keys
+        return self.kinds(item, head, queries, (first[:, None], last[:, None]))
+
+    def kinds(self, item: int, head: int, queries: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor]) -> Tensor:
+        """Return `NONE`, `SOME` or `ALL` for blocks, int8 of the shape that their ends broadcast to.
 
         A block said to be `SOME` may be one of the others; the other two are certain.
 
@@ -54,14 +64,14 @@ class Sight:
         ranges = {
             **{name: Range.exactly(value) for name, value in self._fixed(item, head).items()},
             "q": Range(*queries),
-            "k": Range(*(end.clamp(max=own - 1)[:, None] for end in keys)),
+            "k": Range(*(end.clamp(max=own - 1) for end in keys)),
         }
         reading = Bounds(ranges)
         found = self._of_item(item).fold(reading)
-        shape = (len(keys[0]), len(queries[0]))
+        shape = torch.broadcast_shapes(queries[0].shape, keys[0].shape)
         sure, ever = ((part & torch.tensor(True)).expand(shape) for part in (found.low, found.high))
         unsure = reading.undefined.expand(shape)
-        first_extra, last_extra = (end[:, None] >= own for end in keys)
+        first_extra, last_extra = (end >= own for end in keys)
         sure = (sure | first_extra) & ~unsure
         return (sure.to(torch.int8) + (ever | unsure | last_extra).to(torch.int8)).contiguous()
 

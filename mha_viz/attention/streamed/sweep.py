@@ -59,12 +59,16 @@ class Sweep:
         Each takes a function that says whether to give up, and then raises `Stopped`. It returns its part of the
         column mass, to be added up in the order of the tasks so that the sums are the same every time.
         """
+        return [partial(self._task, blocks) for blocks in self.spans()]
+
+    def spans(self) -> list[list[tuple[int, int]]]:
+        """Return the blocks of rows of each task, as (start, stop)."""
         length, group = self.operands.query.shape[2], self.sides[0]
         blocks = plan.blocks_of_queries(length, group, self.cut.queries)
         step = -(-len(blocks) // TASKS)
         while any(start % group for start, _ in blocks[::step]):  # no two tasks share a row of the overview
             step += 1
-        return [partial(self._task, blocks[i : i + step]) for i in range(0, len(blocks), step)]
+        return [blocks[i : i + step] for i in range(0, len(blocks), step)]
 
     def _task(self, blocks: list[tuple[int, int]], stopped: Stop) -> Masses:
         scratch = self.spare.pop() if self.spare else Scratch(self.operands.key)
@@ -83,9 +87,9 @@ class Sweep:
 
     def _looks(self, blocks: list[tuple[int, int]]) -> Iterator[tuple[int, Look]]:
         """Yield head and look for each block of rows; heads of one mask come together, to share the look at it."""
-        groups = [[head] for head in self.into] if self.operands.sight.by_head else [list(self.into)]
-        for heads in groups:
-            found = looks(self.operands, (self.item, heads[0]), blocks, self.sides[1], self.cut.keys)
+        edges = plan.blocks_of_keys(0, self.operands.key.shape[2], self.sides[1])
+        for heads in self.operands.sight.alike(self.into):
+            found = looks(self.operands, (self.item, heads[0]), blocks, edges, self.sides[0], self.cut)
             for look in found:
                 yield from ((head, look) for head in heads)
                 look.forget()
@@ -105,7 +109,9 @@ def _swept(
     return block
 
 
-def normalisers(operands: Operands, at: tuple[int, int], rows: slice, cut: plan.Cut) -> tuple[Tensor, Tensor]:
+def normalisers(
+    operands: Operands, at: tuple[int, int], rows: slice, cut: plan.Cut, stopped: Stop
+) -> tuple[Tensor, Tensor]:
     """Return what a pass finds for some rows of one head alone: `HeadPass.reference` and `HeadPass.inverse` of these.
 
     Args:
@@ -113,20 +119,20 @@ def normalisers(operands: Operands, at: tuple[int, int], rows: slice, cut: plan.
         at: Item and head.
         rows: From `start` to `stop`.
         cut: The largest pieces.
-        spare: Scratch that no task is using.
+        stopped: Whether to give up, with `Stopped`.
     """
     starts = range(rows.start, rows.stop, cut.queries)
     spans = [(start, min(start + cut.queries, rows.stop)) for start in starts]
     side, scratch = plan.LEAST_KEYS, Scratch(operands.key)
-    found = [
-        _swept(operands, at, look, side, scratch, None, lambda: False)
-        for look in (looks(operands, at, spans, side, cut.keys) if spans else [])
-    ]
+    edges = plan.blocks_of_keys(0, operands.key.shape[2], side)
     nothing = operands.key.new_empty(0)
-    return (
-        torch.cat([nothing, *(block.reference for block in found)]),
-        torch.cat([nothing, *(block.inverse for block in found)]),
-    )
+    reference, inverse = [nothing], [nothing]
+    for look in looks(operands, at, spans, edges, 1, cut) if spans else []:
+        block = _swept(operands, at, look, side, scratch, None, stopped)
+        reference.append(block.reference)
+        inverse.append(block.inverse)
+        look.forget()
+    return torch.cat(reference), torch.cat(inverse)
 
 
 def blank(operands: Operands, size: int, *, rows: bool, output: bool) -> HeadPass:

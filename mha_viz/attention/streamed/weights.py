@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import math
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import Literal
 
-import cachetools
 import torch
 from torch import Tensor
 
 from mha_viz.attention.streamed import plan
-from mha_viz.attention.streamed.operands import BITS, Operands
+from mha_viz.attention.streamed.asked import heads_of, rectangle
+from mha_viz.attention.streamed.elsewhere import swept
+from mha_viz.attention.streamed.hidden import hidden
+from mha_viz.attention.streamed.operands import Operands
+from mha_viz.attention.streamed.passes import Passes
+from mha_viz.attention.streamed.region import Region
 from mha_viz.attention.streamed.results import HeadPass
 from mha_viz.attention.streamed.sight import Sight
+from mha_viz.attention.streamed.signals import Progress, Stop, never, unheard
 from mha_viz.attention.streamed.statistics import StreamedStats, of_heads
 from mha_viz.attention.streamed.sweep import Sweep, blank, complete, normalisers
-from mha_viz.attention.streamed.workers import in_order
+from mha_viz.attention.windows import check_index, check_pool, check_size
 from mha_viz.errors import InputError
 from mha_viz.masks import Mask, ScoreBias
 from mha_viz.masks import mask as read_mask
 
-Stop = Callable[[], bool]
-Progress = Callable[[float], None]
-
-SMALLEST, LARGEST = 64, 4_096  # sides of an overview
-
-
-def _never() -> bool:
-    return False
-
-
-def _unheard(share: float) -> None:
-    """Take a share of the work that is done, and tell nobody."""
+Pool = Literal["max", "mean"]
 
 
 class StreamedAttention:
@@ -72,24 +64,23 @@ class StreamedAttention:
             threads: How many compute at once; those of torch if None.
             limit_mb: How much the object may keep of what it found, in units of 2**20 bytes.
         """
-        dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
-        n, heads, length, dim = query.shape
+        n, heads, length, _ = query.shape
         sizes = (n, heads, length, key.shape[2] - extra_keys)
         sight = Sight(read_mask(mask), bias, key_lengths, sizes, extra_keys)
-        scaled = query.detach().to(dtype) * math.sqrt(1 / dim)
-        own = None if value is None else value.detach().to(dtype).contiguous()
-        self._operands = Operands(scaled.contiguous(), key.detach().to(dtype).contiguous(), own, sight)
+        self._operands = Operands.of(query, key, value, sight)
         self._threads = threads
-        self._lock = threading.Lock()
-        self._passes: cachetools.LRUCache[tuple[int, int, int], HeadPass] = cachetools.LRUCache(
-            limit_mb * 2**20, getsizeof=lambda found: found.nbytes
-        )
+        self._passes = Passes(limit_mb * 2**20)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """N, H, L and S of the weights, extra columns included."""
         n, heads, length, _ = self._operands.query.shape
         return n, heads, length, self._operands.key.shape[2]
+
+    @property
+    def by_head(self) -> bool:
+        """Whether the mask is not the same for all heads."""
+        return self._operands.sight.by_head
 
     def prepare(
         self,
@@ -99,8 +90,8 @@ class StreamedAttention:
         size: int = 512,
         rows: bool = False,
         output: bool = False,
-        stop: Stop = _never,
-        progress: Progress = _unheard,
+        stop: Stop = never,
+        progress: Progress = unheard,
     ) -> None:
         """Make one pass over the heads that have not been passed over yet, so that what follows costs nothing.
 
@@ -118,17 +109,17 @@ class StreamedAttention:
             InputError: There is no such head, item or size, or no values for an output.
             MaskError: The mask divides by zero somewhere.
         """
-        self._found(self._checked(heads, item, size, output), item, size, rows or output, output, stop, progress)
+        self._found(heads_of(self.shape, heads, item), item, size, rows or output, output, stop, progress)
 
     def overview(
         self,
         head: int,
         size: int = 512,
-        pool: Literal["max", "mean"] = "max",
+        pool: Pool = "max",
         item: int = 0,
         *,
-        stop: Stop = _never,
-        progress: Progress = _unheard,
+        stop: Stop = never,
+        progress: Progress = unheard,
     ) -> Tensor:
         """Return one head's weights pooled over blocks of ceil(L / size) × ceil(S / size) cells.
 
@@ -137,9 +128,8 @@ class StreamedAttention:
         Returns:
             [rows, columns], each at most `size`; shared, so it must not be changed.
         """
-        if pool not in ("max", "mean"):
-            raise InputError(f"pool must be 'max' or 'mean', not {pool!r}.")
-        (found,) = self._found(self._checked([head], item, size), item, size, False, False, stop, progress)
+        check_pool(pool)
+        (found,) = self._found(heads_of(self.shape, [head], item), item, size, False, False, stop, progress)
         return found.largest if pool == "max" else found.mean
 
     def stats(
@@ -149,11 +139,11 @@ class StreamedAttention:
         heads: Iterable[int] | None = None,
         size: int = 512,
         output: bool = False,
-        stop: Stop = _never,
-        progress: Progress = _unheard,
+        stop: Stop = never,
+        progress: Progress = unheard,
     ) -> StreamedStats:
         """Return the statistics of heads and of each of their rows; the same pass gives their overviews."""
-        chosen = self._checked(heads, item, size, output)
+        chosen = heads_of(self.shape, heads, item)
         return of_heads(chosen, self._found(chosen, item, size, True, output, stop, progress))
 
     def window(self, head: int, rows: slice, cols: slice, item: int = 0) -> Tensor:
@@ -165,30 +155,63 @@ class StreamedAttention:
 
     def windows(self, heads: Iterable[int] | None, rows: slice, cols: slice, item: int = 0) -> Tensor:
         """Return the same window of several heads, all if None: [heads, rows, cols], each computed by one thread."""
-        chosen = self._checked(heads, item, SMALLEST)
-        wanted, keys = (_resolved(part, n) for part, n in zip((rows, cols), self.shape[2:], strict=True))
-        found = self._operands.key.new_empty(len(chosen), wanted.stop - wanted.start, keys.stop - keys.start)
+        return self.region(heads, rows, cols, item=item)
 
-        def write(index: int, _: Stop) -> None:
-            reference, inverse = self._normalisers(item, chosen[index], wanted)
-            scores = self._operands.block(found[index], item, chosen[index], wanted, keys)
-            scores.sub_(reference[:, None]).mul_(BITS).exp2_().mul_(inverse[:, None])
+    def region(
+        self,
+        heads: Iterable[int] | None,
+        rows: slice,
+        cols: slice,
+        *,
+        side: int = 1,
+        pool: Pool = "max",
+        item: int = 0,
+        stop: Stop = never,
+    ) -> Tensor:
+        """Return weights of some queries and keys, pooled over blocks of `side` × `side` cells as an overview is.
 
-        with torch.no_grad():
-            list(in_order([partial(write, index) for index in range(len(chosen))], self._workers, _never))
-        return found
+        It costs the products of the region, and where no pass over a head was made, those of its rows with all keys.
+
+        Args:
+            heads: Which; all if None.
+            rows: Queries, from a multiple of `side`.
+            cols: Keys likewise.
+            side: From 1, which is the exact window with its NaN rows, to 16,384.
+            pool: What is shown of a block; NaN rows are left out.
+            item: Index of the batch item.
+            stop: As in `prepare`.
+
+        Returns:
+            [heads, ceil(rows / side), ceil(cols / side)].
+        """
+        check_pool(pool)
+        chosen, ends = heads_of(self.shape, heads, item), rectangle(self.shape, rows, cols, side)
+        part = Region(self._operands, self._normalisers, item, chosen, *ends)
+        return part.exact(self._workers, stop) if side == 1 else part.pooled(side, pool, self._workers, stop)
+
+    def hidden(
+        self, rows: slice, cols: slice, *, side: int = 1, item: int = 0, head: int = 0, stop: Stop = never
+    ) -> tuple[Tensor, Tensor]:
+        """Return which blocks of a region are hidden from end to end; extra columns never are.
+
+        Returns:
+            Two bool tensors [ceil(rows / side), ceil(cols / side)]: the mask hides every cell; the padding does.
+        """
+        heads_of(self.shape, [head], item)
+        ends = rectangle(self.shape, rows, cols, side)
+        found = hidden(self._operands.sight, (item, head), *ends, side, self._workers, stop)
+        return found[0].to(self._operands.key.device), found[1].to(self._operands.key.device)
 
     def row(self, head: int, query: int, item: int = 0) -> Tensor:
         """Return the weights of one query over all keys, [S]."""
-        if not 0 <= query < self.shape[2]:
-            raise InputError(f"query must be from 0 to {self.shape[2] - 1}, not {query}.")
+        check_index("query", query, self.shape[2])
         return self.window(head, slice(query, query + 1), slice(None), item)[0]
 
     def log_sum_exp(self, head: int, item: int = 0) -> Tensor:
         """Return the natural logarithm of each row's softmax denominator, [L]; -inf for a row that sees no key."""
-        self._checked([head], item, SMALLEST)
+        heads_of(self.shape, [head], item)
         with torch.no_grad():
-            reference, inverse = self._normalisers(item, head, slice(0, self.shape[2]))
+            reference, inverse = self._normalisers(item, head, slice(0, self.shape[2]), never)
         return reference - inverse.log()
 
     @property
@@ -196,31 +219,14 @@ class StreamedAttention:
         """How many threads compute at once; a GPU has its own."""
         return 1 if self._operands.key.device.type != "cpu" else self._threads or torch.get_num_threads()
 
-    def _checked(self, heads: Iterable[int] | None, item: int, size: int, output: bool = False) -> list[int]:
-        n, count, _, _ = self.shape
-        chosen = list(range(count) if heads is None else heads)
-        for name, value, end in (("item", item, n), *(("head", head, count) for head in chosen)):
-            if not 0 <= value < end:
-                raise InputError(f"{name} must be from 0 to {end - 1}, not {value}.")
-        if not SMALLEST <= size <= LARGEST:
-            raise InputError(f"size of an overview must be from {SMALLEST} to {LARGEST:,}, not {size}.")
-        if output and self._operands.value is None:
-            raise InputError("output needs the projected values, but none were given: pass value.")
-        return chosen
-
     def _found(
         self, heads: list[int], item: int, size: int, rows: bool, output: bool, stop: Stop, progress: Progress
     ) -> list[HeadPass]:
-        with self._lock:
-            found = {head: self._passes.get((item, head, size)) for head in heads}
-            missing = [head for head, there in found.items() if there is None or not there.holds(rows, output)]
-            if missing:
-                made = self._passed(missing, item, size, rows, output, stop, progress)
-                found.update(made)
-                for head, result in made.items():
-                    if result.nbytes <= self._passes.maxsize:
-                        self._passes[item, head, size] = result
-            return [result for result in found.values() if result is not None]
+        check_size(size)
+        if output and self._operands.value is None:
+            raise InputError("output needs the projected values, but none were given: pass value.")
+        make = partial(self._passed, item=item, size=size, rows=rows, output=output, stop=stop, progress=progress)
+        return self._passes.found(item, heads, size, rows, output, stop, make)
 
     def _passed(
         self, heads: list[int], item: int, size: int, rows: bool, output: bool, stop: Stop, progress: Progress
@@ -232,26 +238,17 @@ class StreamedAttention:
         into = {head: blank(operands, size, rows=rows, output=output) for head in heads}
         sweep = Sweep(operands, item, size, into, cut)
         with torch.no_grad():
-            tasks = sweep.tasks()
-            for done, masses in enumerate(in_order(tasks, self._workers, stop), start=1):
+            for share, masses in swept(sweep, self._workers, stop):
                 for head, mass in masses.items():
                     statistics = into[head].rows
                     assert statistics is not None
                     statistics.column_mass.add_(mass)
-                progress(done / len(tasks))
+                progress(share)
             return {head: complete(found, self.shape[3], sweep.sides[1]) for head, found in into.items()}
 
-    def _normalisers(self, item: int, head: int, rows: slice) -> tuple[Tensor, Tensor]:
+    def _normalisers(self, item: int, head: int, rows: slice, stopped: Stop) -> tuple[Tensor, Tensor]:
         """Return reference and inverse of some rows, from any pass over the head or from these rows alone."""
-        with self._lock:
-            known = next((f for (i, h, _), f in self._passes.items() if (i, h) == (item, head)), None)
+        known = self._passes.any_of(item, head)
         if known is not None:
             return known.reference[rows], known.inverse[rows]
-        return normalisers(self._operands, (item, head), rows, plan.cut_for(self._operands.key.device))
-
-
-def _resolved(part: slice, length: int) -> slice:
-    start, stop, step = part.indices(length)
-    if step != 1:
-        raise InputError(f"a window takes neighbouring rows and columns, so the step must be 1, not {step}.")
-    return slice(start, max(start, stop))
+        return normalisers(self._operands, (item, head), rows, plan.cut_for(self._operands.key.device), stopped)

@@ -23,11 +23,17 @@ def weights(query: Tensor, key: Tensor, allowed: Tensor | None = None, bias: Ten
 
 def pooled(whole: Tensor, size: int, how: str) -> NDArray[np.float64]:
     """Return blocks of ceil(L / size) × ceil(S / size) cells as their maximum or mean, leaving NaN out."""
+    rows, columns = (math.ceil(n / size) for n in whole.shape)
+    return blocks(whole, (rows, columns), how)
+
+
+def blocks(whole: Tensor, sides: tuple[int, int], how: str) -> NDArray[np.float64]:
+    """Return blocks of so many rows and columns as their maximum or mean, leaving NaN out."""
     values = whole.double().cpu().numpy()
-    sides = [math.ceil(n / size) for n in values.shape]
-    padding = [(0, -n % side) for n, side in zip(values.shape, sides, strict=True)]
+    rows, columns = (min(n, side) for n, side in zip(values.shape, sides, strict=True))
+    padding = [(0, -n % side) for n, side in zip(values.shape, (rows, columns), strict=True)]
     padded = np.pad(values, padding, constant_values=np.nan)
-    blocks = padded.reshape(padded.shape[0] // sides[0], sides[0], -1, sides[1])
+    cut = padded.reshape(padded.shape[0] // rows, rows, -1, columns)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # blocks of NaN alone
-        return np.nanmax(blocks, (1, 3)) if how == "max" else np.nanmean(blocks, (1, 3))
+        return np.nanmax(cut, (1, 3)) if how == "max" else np.nanmean(cut, (1, 3))
