@@ -12,7 +12,7 @@ def explore() -> None:
     threads.settle()
     panels.messages()
     try:
-        run = cached.run_with_spinner(state.scenario())
+        run = cached.shown(state.scenario())
     except MhaVizError as error:
         st.error(str(error))
     else:

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from mha_viz.attention.records import Run
 from mha_viz.attention.trace import Trace
-from mha_viz.figures import depth, grammar, heads, rows, stages
+from mha_viz.figures import depth, grammar, heads, long, rows, stages
 from mha_viz.figures.grammar import SCALES, Scale, Spec
 from mha_viz.figures.mosaic import layers as _mosaic
 from mha_viz.figures.over_image import patches as _over_image
@@ -44,6 +44,8 @@ MAX_NAMED_CELLS = 64 * 64
 def head_grid(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> go.Figure:
     """Return a heatmap [L, S] for each head of one batch item.
 
+    Of a long sequence, whose weights are streamed, each cell shows the largest weight of a block.
+
     Args:
         run: The run to draw.
         layer: Index into `run.layers`.
@@ -53,7 +55,8 @@ def head_grid(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared
     Raises:
         ScenarioError: `item` is out of bounds.
     """
-    return _figure(heads.head_grid(run, layer=layer, item=item, scale=scale))
+    draw = heads.head_grid if run.layers[layer].streamed is None else long.of_run
+    return _figure(draw(run, layer=layer, item=item, scale=scale))
 
 
 def average(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> go.Figure:

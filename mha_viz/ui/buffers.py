@@ -1,4 +1,4 @@
-"""Arrays as the bytes that follow a figure's header, each array once and at a multiple of 8."""
+"""A message for the browser: a JSON header, then arrays as bytes, each array once and at a multiple of 8."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 
@@ -43,3 +44,29 @@ def unpacked(source: Any) -> NDArray[Any]:
         shape = [int(n) for n in str(source["shape"]).split(",")]
         return np.frombuffer(base64.b64decode(source["bdata"]), dtype=np.dtype(source["dtype"])).reshape(shape)
     return np.asarray(source)
+
+
+def packed(head: bytes, body: Body) -> bytes:
+    """Return a message: the header's length (u32, little-endian), the header, and the buffers."""
+    head += b" " * (-(len(head) + 4) % 8)
+    return b"".join([len(head).to_bytes(4, "little"), head, *body.parts])
+
+
+def as_json(header: Mapping[str, Any] | str) -> bytes:
+    """Return a header, or a text, in JSON; arrays become lists.
+
+    Raises:
+        TypeError: it holds something that JSON and NumPy do not have.
+    """
+    try:
+        return orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY, default=_listed)
+    except orjson.JSONEncodeError as error:
+        raise TypeError(f"a figure for the component must hold plain values and arrays, but: {error}.") from None
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):  # strided or of a type that orjson does not take
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError  # orjson says which type it was

@@ -8,6 +8,7 @@ import streamlit as st
 
 from mha_viz import settings
 from mha_viz.attention.compare import Comparison
+from mha_viz.figures.grammar import SCALES
 from mha_viz.ui import state
 from mha_viz.ui.compare_sides import PLACES
 from mha_viz.ui.pair import Pair
@@ -26,8 +27,8 @@ def bar(found: Comparison, pair: Pair) -> None:
     counts = {"layer": len(left.run.layers), "head": heads, "item": items}
     named = [side.place for side in pair.sides]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        about, common = _common("scale", view.scale)
-        st.segmented_control(about.label, about.choices, required=True, **common)
+        about, common = _common("scale", view.colours)
+        st.segmented_control(about.label, SCALES, required=True, **common)
         for name in PLACES:
             own = [getattr(place, name) is not None or (name == "head" and place.average) for place in named]
             if counts[name] > 1 and not all(own):

@@ -10,6 +10,7 @@ import streamlit as st
 from mha_viz import gallery, settings
 from mha_viz.attention import Run, device
 from mha_viz.errors import MhaVizError
+from mha_viz.figures.grammar import SCALES
 from mha_viz.inputs import store
 from mha_viz.inputs.upload import SUFFIXES, read_upload
 from mha_viz.masks import PATTERNS
@@ -103,7 +104,7 @@ def view_bar(run: Run, view: View, *, show: bool = True) -> None:
         if show:
             _view_choice("show", view.show, settings.metadata(View)["show"].choices)
         if view.show == HEATMAP or not show:
-            _view_choice("scale", view.scale, settings.metadata(View)["scale"].choices)
+            _view_choice("scale", view.colours, SCALES)
         if len(run.layers) > 1:
             view_index("layer", view.layer, len(run.layers))
         view_index("head", view.head, heads)

@@ -13,7 +13,7 @@ from streamlit import runtime
 from streamlit.runtime import RuntimeState
 
 from mha_viz import remember
-from mha_viz.ui import environment, values
+from mha_viz.ui import environment, finer, values
 
 IDLE_VARIABLE = "MHA_VIZ_IDLE_SECONDS"
 """Environment variable: how long nobody must have been there before what is kept for everyone is dropped."""
@@ -52,6 +52,7 @@ def release() -> None:
     """Drop the runs, figures and arrays that are kept for everyone, and hand the memory back to the system."""
     remember.forget()
     values.store.clear()
+    finer.sources.clear()
     gc.collect()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # a C library without it gives memory back on its own

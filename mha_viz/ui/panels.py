@@ -11,7 +11,7 @@ from mha_viz.attention.records import Run
 from mha_viz.figures import rows
 from mha_viz.figures.grammar import Spec
 from mha_viz.figures.mosaic import layer_at, outlined
-from mha_viz.ui import cached, cell_panels, controls, depth_panels, plot, share_panels, state, words
+from mha_viz.ui import cached, cell_panels, controls, depth_panels, long_panels, plot, share_panels, state, words
 from mha_viz.ui.origin import Origin
 from mha_viz.ui.view import HEATMAP, LINES, View
 
@@ -30,6 +30,9 @@ def messages() -> None:
 def everything(source: Origin, run: Run) -> None:
     """Draw all that depends on the run; the figures are sent first, so that they are painted first."""
     view = state.view().within(run)
+    if run.layers[view.layer].streamed is not None:
+        long_panels.everything(source, run, view)
+        return
     top = st.container()
     if len(run.layers) > 1:
         overview(source, run, view)

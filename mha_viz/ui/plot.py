@@ -16,11 +16,22 @@ from numpy.typing import NDArray
 
 from mha_viz.ui import assets, strokes, values
 from mha_viz.ui.assets import frontend_route, plotly_js_route
+from mha_viz.ui.finer import Finer
 from mha_viz.ui.skeleton import COLUMNS, ROWS, Spec
 from mha_viz.ui.strokes import Command, Stroke
 from mha_viz.ui.wire import Paint, encode
 
-__all__ = ["Stroke", "clicked", "encode", "frontend_route", "heatmaps", "painted", "plotly_js_route"]
+__all__ = [
+    "Finer",
+    "Stroke",
+    "clicked",
+    "clicked_side",
+    "encode",
+    "frontend_route",
+    "heatmaps",
+    "painted",
+    "plotly_js_route",
+]
 
 PLOT_VARIABLE = "MHA_VIZ_PLOT"
 """Environment variable: `plotly_chart` draws with `st.plotly_chart` even where the component could run."""
@@ -38,6 +49,7 @@ _HTML = """
   <canvas class="mha-cells" aria-hidden="true"></canvas>
   <div class="mha-axes"></div>
   <canvas class="mha-marks" aria-hidden="true"></canvas>
+  <canvas class="mha-map" aria-hidden="true" hidden></canvas>
   <div class="mha-tip" hidden></div>
   <div class="mha-note" hidden></div>
   <div class="mha-status" role="status" aria-live="polite"></div>
@@ -69,12 +81,16 @@ def heatmaps(
     filename: str = "attention",
     heading: str = "",
     lines: Sequence[str] = (),
+    finer: Finer | None = None,
+    goto: tuple[int, int] | None = None,
 ) -> None:
     """Draw a figure of attention heatmaps, or any other Plotly figure, in the width that there is.
 
     Args:
         spec: a Plotly figure as a dict with `data` and `layout`. Heatmaps marked `meta={"layer": "weights"}` are
-            painted by the component with the states of `meta={"layer": "state"}` over them.
+            painted by the component with the states of `meta={"layer": "state"}` over them. A panel whose entry in
+            the layout's `meta["panels"]` has a true `pending` is not computed yet and stays empty; its numbers should
+            be NaN, for where the component cannot run.
         key: the element's key; with the same key, zoom and keyboard cursor stay while the data changes.
         alt: what a screen reader says the figure is.
         selected: (panel, query, key) of a cell to outline.
@@ -89,10 +105,15 @@ def heatmaps(
         heading: a line of text above the figure. In the component it is painted with the cells, where an element of
             its own would cost the browser as much as the figure does.
         lines: lines of text below the figure.
+        finer: where the browser gets finer cells from when somebody zooms in; all panels are then pooled over its
+            blocks, and `selected`, `marked`, `goto` and `clicked(key)` count in cells of the whole.
+        goto: (query, key) of a cell to outline, and to zoom to whenever it is another one than before.
     """
+    finer = None if finer is not None and finer.side == 1 else finer  # every cell is there already
     if _component_runs():
         paint = None if on_paint is None else Paint(paintable, allowed, strokes.serial(_event(key, "paint")))
         shown: dict[str, Any] = {"filename": filename, "heading": heading, "lines": lines, "paint": paint}
+        shown |= {"finer": finer, "goto": goto}
         data = encode(spec, alt=alt, selected=selected, marked=marked, **shown)
         _component(
             key=key,
@@ -104,6 +125,8 @@ def heatmaps(
     else:
         if heading:
             st.text(heading)
+        if finer is not None and selected is not None:
+            selected = (selected[0], selected[1] // finer.side, selected[2] // finer.side)
         st.plotly_chart(chart_figure(spec, selected, marked), key=key, alt=alt, config=_chart_config(filename))
         for line in lines:
             st.text(line)
@@ -120,6 +143,16 @@ def clicked(key: str) -> tuple[int, int, int] | None:
     indices = [cell.get(name) for name in ("panel", "query", "key")]
     panel, query, column = (i if isinstance(i, int) and not isinstance(i, bool) else -1 for i in indices)
     return (panel, query, column) if min(panel, query, column) >= 0 else None
+
+
+def clicked_side(key: str) -> int:
+    """Return how many cells the block that was clicked has along each side: 1 for a single cell, or without a click.
+
+    The browser's word is checked for its form only.
+    """
+    cell = _event(key, "cell")
+    side = cell.get("side") if isinstance(cell, Mapping) else None
+    return side if isinstance(side, int) and not isinstance(side, bool) and side > 1 else 1
 
 
 def painted(key: str) -> Stroke | Command | None:

@@ -83,10 +83,11 @@ async def lifespan(app: object) -> AsyncIterator[None]:
 
 
 def routes() -> list[BaseRoute]:
-    """Return the HTTP routes that the plot component fetches from: values of large arrays, its modules, plotly.js."""
+    """Return what the plot component fetches from: values of large arrays, finer cells, its modules, plotly.js."""
     from mha_viz.ui import plot, values
+    from mha_viz.ui.finer_route import FinerRoute
 
-    own = [values.route(), plot.frontend_route(), plot.plotly_js_route()]
+    own = [values.route(), FinerRoute().route(), plot.frontend_route(), plot.plotly_js_route()]
     base = streamlit.get_option("server.baseUrlPath").strip("/")  # Streamlit puts it before its own routes only
     prefix = f"/{base}" if base else ""
     return [Route(prefix + route.path, route.endpoint, methods=["GET"]) for route in own]

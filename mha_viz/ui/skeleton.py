@@ -14,6 +14,7 @@ import plotly.colors
 
 from mha_viz.ui import assets
 from mha_viz.ui.buffers import unpacked
+from mha_viz.ui.finer import Finer
 
 Spec = Mapping[str, Any]
 
@@ -36,15 +37,28 @@ def subplot(trace: Mapping[str, Any]) -> tuple[str, str]:
     return trace.get("xaxis") or "x", trace.get("yaxis") or "y"
 
 
-def skeleton(spec: Spec, weights: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return all of a figure but its cells; `weights` are its heatmaps, one a panel."""
+def about_panels(spec: Spec) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Return what a figure's `meta["panels"]` says, by the names of each panel's axes."""
+    meta = (spec.get("layout") or {}).get("meta")
+    panels = meta.get("panels", ()) if isinstance(meta, Mapping) else ()
+    return {(p.get("xaxis", "x"), p.get("yaxis", "y")): p for p in panels}
+
+
+def skeleton(spec: Spec, weights: Sequence[Mapping[str, Any]], finer: Finer | None = None) -> dict[str, Any]:
+    """Return all of a figure but its cells.
+
+    Args:
+        spec: the figure.
+        weights: its heatmaps, one a panel.
+        finer: what its panels are blocks of; rows, columns and tokens are then those of the whole.
+    """
     layout = dict(spec.get("layout") or {})
     meta = layout.pop("meta", None)
     meta = meta if isinstance(meta, Mapping) else {}
-    about = {(p.get("xaxis", "x"), p.get("yaxis", "y")): p for p in meta.get("panels", ())}
+    about = about_panels(spec)
     others = [trace for trace in spec["data"] if _layer_of(trace) not in ("weights", "state")]
     pool = meta.get("pool") or 1
-    panels = [_panel(trace, {"pool": pool, **about.get(subplot(trace), {})}) for trace in weights]
+    panels = [_panel(trace, {"pool": pool, **about.get(subplot(trace), {})}, finer) for trace in weights]
     own = {axis for panel in panels for axis in (panel["xaxis"], panel["yaxis"])}
     # With further axes in the figure its own arrangement is kept; else the browser arranges the panels by its width.
     arranged = all(axis in own for trace in others for axis in subplot(trace)) and bool(panels)
@@ -60,8 +74,9 @@ def skeleton(spec: Spec, weights: Sequence[Mapping[str, Any]]) -> dict[str, Any]
         "layout": layout,
         "arranged": arranged,
         "mosaic": meta.get("mosaic"),
-        "queries": [text(token) for token in meta.get("query_tokens") or ()],
-        "keys": [text(token) for token in meta.get("key_tokens") or ()],
+        "queries": [] if finer else [text(token) for token in meta.get("query_tokens") or ()],
+        "keys": [] if finer else [text(token) for token in meta.get("key_tokens") or ()],
+        "named": list(finer.named) if finer else None,
         "columns": meta.get("columns") or len(panels),
         "queryTitle": text(meta.get("query_title", "query")),
         "keyTitle": text(meta.get("key_title", "key")),
@@ -69,9 +84,9 @@ def skeleton(spec: Spec, weights: Sequence[Mapping[str, Any]]) -> dict[str, Any]
     }
 
 
-def _panel(trace: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+def _panel(trace: Mapping[str, Any], about: Mapping[str, Any], finer: Finer | None) -> dict[str, Any]:
     x, y = subplot(trace)
-    rows, columns = unpacked(trace["z"]).shape
+    rows, columns = unpacked(trace["z"]).shape if finer is None else (finer.rows, finer.columns)
     return {
         "title": text(about.get("title", trace.get("name") or "")),
         "value": text(about.get("value_title", "")),
@@ -79,8 +94,10 @@ def _panel(trace: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]
         "yaxis": y,
         "rows": rows,
         "columns": columns,
+        "side": 1 if finer is None else finer.side,
         "axes": [text(about.get("rows", ROWS)), text(about.get("columns", COLUMNS))],
-        "pool": about["pool"],
+        "pool": 1 if finer else about["pool"],
+        "pooling": text(about.get("pooling", "largest")),
         "colorscale": _colorscale(trace.get("colorscale")),
         "bar": dict(trace.get("colorbar") or {}) if trace.get("showscale", True) else None,
     }

@@ -11,6 +11,7 @@ from mha_viz.ui.inside_steps import ALL, NAMES
 
 VIEW = "View"
 HEATMAP, LINES, TOKENS = "heatmaps", "lines", "tokens"
+AUTO = "auto"
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,13 @@ class View(Checked):
         help="Heatmaps of all heads; lines from query to key tokens; or the text, shaded by one query's weights.",
     )
     scale: str = setting(
-        "shared",
+        AUTO,
         group=VIEW,
-        choices=tuple(SCALES),
+        choices=(AUTO, *SCALES),
         label="colour scale",
         help="What a colour means. shared: the weight itself, the same in every head. per head, per row: its share of "
-        "the largest weight there. log: powers of ten, so that small weights show.",
+        "the largest weight there. log: powers of ten, so that small weights show. Unless chosen (auto) it is shared, "
+        "and log for a long sequence.",
     )
     layer: int = setting(0, group=VIEW, low=0, high=4_095, help="Which attention layer is shown, in call order.")
     item: int = setting(0, group=VIEW, low=0, high=4_095, label="batch item", help="Which item of the batch is shown.")
@@ -42,19 +44,21 @@ class View(Checked):
     @property
     def colours(self) -> Scale:
         """The colour scale, as figures name it."""
-        return next(scale for scale in SCALES if scale == self.scale)
+        return next((scale for scale in SCALES if scale == self.scale), "shared")
 
     def cell(self, *, panel: int, pool: int = 1) -> tuple[int, int, int] | None:
         """Return (panel, query, key) of the chosen cell in a figure whose cells are blocks of `pool`, or None."""
         return None if self.query is None or self.key is None else (panel, self.query // pool, self.key // pool)
 
     def within(self, run: Run) -> View:
-        """Return the view with indices that a run doesn't have put back to the first, or to none."""
+        """Return the view for a run: indices that it doesn't have put back to the first, or to none; its own scale."""
         layer = self.layer if self.layer < len(run.layers) else 0
         items, heads, length, keys = run.layers[layer].weights.shape
         cell = self.query is not None and self.key is not None and self.query < length and self.key < keys
+        long = run.layers[layer].streamed is not None
         return replace(
             self,
+            scale="log" if long and self.scale == AUTO else self.scale,
             layer=layer,
             item=self.item if self.item < items else 0,
             head=self.head if self.head < heads else 0,

@@ -16,20 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
+from mha_viz.ui import finer as finer_cells
 from mha_viz.ui import values
-from mha_viz.ui.buffers import Body
-from mha_viz.ui.skeleton import Spec, layer, skeleton, subplot, text
-
-Floats = NDArray[np.float32]
-Codes = NDArray[np.uint8]
-
-INLINE_LIMIT = 2**20
-"""Bytes of exact values up to which they travel with the figure; more is fetched where somebody points."""
-
-NAN_CODE = 4
+from mha_viz.ui.buffers import Body, as_json, packed
+from mha_viz.ui.finer import Finer
+from mha_viz.ui.raster import INLINE_LIMIT, Codes, Floats, Raster, placed, raster, wait
+from mha_viz.ui.skeleton import Spec, about_panels, layer, skeleton, subplot, text
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +51,8 @@ def encode(
     heading: str = "",
     lines: Sequence[str] = (),
     paint: Paint | None = None,
+    finer: Finer | None = None,
+    goto: tuple[int, int] | None = None,
     inline_limit: int = INLINE_LIMIT,
     deferred: bool | None = None,
     revision: str | None = None,
@@ -73,6 +69,8 @@ def encode(
         heading: a line of text above the figure.
         lines: lines of text below it.
         paint: which panels can be painted on, if any.
+        finer: where the browser gets finer cells from; all panels are then blocks of its cells.
+        goto: (query, key) of a cell to zoom to.
         inline_limit: bytes of exact values up to which they are sent along.
         deferred: whether more than that may wait on the server; by default, if the server has the route.
         revision: what `data-painted` shows once this is on the screen, different for different figures; by default a
@@ -80,15 +78,16 @@ def encode(
 
     Raises:
         TypeError: a trace or the layout holds something that JSON and NumPy do not have.
+        ValueError: a panel is not as many blocks as `finer` says.
     """
     body = Body()
     weights = layer(spec, "weights")
     states = {subplot(trace): _codes(trace["z"], body) for trace in layer(spec, "state")}
-    panels = [_panel(trace, states.get(subplot(trace)), body) for trace in weights]
-    exact = {id(panel["values"]): panel["values"].nbytes for panel in panels}  # shared arrays count once
-    later = (values.serving() if deferred is None else deferred) and sum(exact.values()) > inline_limit
+    panels = [_panel(trace, states.get(subplot(trace)), spec, body) for trace in weights]
+    rasters = [panel.raster for panel in panels]
+    later = (values.serving() if deferred is None else deferred) and wait(rasters, inline_limit)
     header = {
-        "figure": skeleton(spec, weights),
+        "figure": skeleton(spec, weights, finer),
         "frame": {
             "alt": text(alt),
             "filename": text(filename),
@@ -96,11 +95,20 @@ def encode(
             "lines": [text(line) for line in lines],
             "selected": selected,
             "marked": marked,
+            "goto": goto,
+            "finer": None if finer is None else _token(finer, panels),
             "paint": None if paint is None else _painted(paint, body),
-            "panels": [_placed(panel, body, later) for panel in panels],
+            "panels": [_sent(panel, body, later) for panel in panels],
         },
     }
-    return _packed(header, body, revision)
+    return _with_revision(header, body, revision)
+
+
+@dataclass(frozen=True, eq=False)
+class _Panel:
+    low: float
+    high: float
+    raster: Raster | None  # None while it is pending
 
 
 def _codes(source: Any, body: Body) -> Codes:
@@ -108,22 +116,27 @@ def _codes(source: Any, body: Body) -> Codes:
     return codes
 
 
-def _panel(trace: Mapping[str, Any], codes: Codes | None, body: Body) -> dict[str, Any]:
+def _panel(trace: Mapping[str, Any], codes: Codes | None, spec: Spec, body: Body) -> _Panel:
     z: Floats = body.array(trace["z"], "<f4")
     exact = None if trace.get("customdata") is None else body.array(trace["customdata"], "<f4")
     if exact is not None and exact.shape != z.shape:
         exact = None
     low, high = _range(trace, z)
-    if codes is None and np.isnan(z).any():
-        codes = np.where(np.isnan(z), np.uint8(NAN_CODE), np.uint8(0))
-    return {
-        "low": low,
-        "high": high,
-        "scaled": exact is not None,
-        "indices": colour_indices(z, low, high),
-        "codes": codes,
-        "values": z if exact is None else exact,
-    }
+    pending = about_panels(spec).get(subplot(trace), {}).get("pending")
+    return _Panel(low, high, None if pending else raster(z, exact, codes, low, high))
+
+
+def _token(finer: Finer, panels: Sequence[_Panel]) -> str:
+    shapes = {panel.raster.indices.shape for panel in panels if panel.raster is not None} - {finer.shape}
+    if shapes:
+        raise ValueError(f"panels with finer cells must have {finer.shape} blocks, not {shapes.pop()}.")
+    return finer_cells.sources.put(finer, [(panel.low, panel.high) for panel in panels])
+
+
+def _sent(panel: _Panel, body: Body, later: bool) -> dict[str, Any]:
+    """Return where a panel's buffers are; one that is pending has none."""
+    found = {"zmin": panel.low, "zmax": panel.high, "pending": panel.raster is None}
+    return found if panel.raster is None else found | placed(panel.raster, body, later)
 
 
 def _range(trace: Mapping[str, Any], z: Floats) -> tuple[float, float]:
@@ -133,53 +146,16 @@ def _range(trace: Mapping[str, Any], z: Floats) -> tuple[float, float]:
     return low, float(finite.max(initial=low)) if high is None else float(high)
 
 
-def colour_indices(z: Floats, low: float, high: float) -> Codes:
-    """Return 0 to 255 for where each value of z [L, S] lies between low and high; NaN becomes 0."""
-    if not high > low:
-        return np.zeros(z.shape, dtype=np.uint8)
-    scaled = np.subtract(z, np.float32(low))
-    scaled *= np.float32(255 / (high - low))
-    scaled += np.float32(0.5)
-    np.fmax(scaled, 0, out=scaled)  # fmax and not maximum: it turns NaN into 0
-    np.fmin(scaled, 255, out=scaled)
-    return scaled.astype(np.uint8)
-
-
-def _placed(panel: dict[str, Any], body: Body, later: bool) -> dict[str, Any]:
-    codes = panel["codes"]
-    return {
-        "zmin": panel["low"],
-        "zmax": panel["high"],
-        "scaled": panel["scaled"],
-        "cells": body.place(panel["indices"]),
-        "state": None if codes is None or not codes.any() else body.place(codes),
-        "values": values.store.put(panel["values"]) if later else body.place(panel["values"]),
-    }
-
-
 def _painted(paint: Paint, body: Body) -> dict[str, Any]:
     allowed = None if paint.allowed is None else body.place(_codes(paint.allowed, body))
     return {"panels": list(paint.panels), "answered": paint.answered, "allowed": allowed}
 
 
-def _packed(header: dict[str, Any], body: Body, revision: str | None) -> bytes:
-    try:
-        packed = orjson.dumps(header, option=orjson.OPT_SERIALIZE_NUMPY, default=_listed)
-    except orjson.JSONEncodeError as error:
-        raise TypeError(f"a figure for the component must hold plain values and arrays, but: {error}.") from None
+def _with_revision(header: dict[str, Any], body: Body, revision: str | None) -> bytes:
+    head = as_json(header)
     if revision is None:
-        digest = hashlib.sha256(packed)
+        digest = hashlib.sha256(head)
         for part in body.parts:
             digest.update(part)
         revision = digest.hexdigest()[:16]
-    head = b'{"revision":' + orjson.dumps(revision) + b"," + packed[1:]
-    head += b" " * (-(len(head) + 4) % 8)
-    return b"".join([len(head).to_bytes(4, "little"), head, *body.parts])
-
-
-def _listed(value: Any) -> Any:
-    if isinstance(value, (np.ndarray, np.generic)):  # strided or of a type that orjson does not take
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError  # orjson says which type it was
+    return packed(b'{"revision":' + as_json(revision) + b"," + head[1:], body)

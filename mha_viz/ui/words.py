@@ -51,7 +51,7 @@ def _shape(tensor: Tensor) -> str:
 
 def _peak(run: Run) -> int | None:
     """Return the peak memory as the device measured it, or as it is known of a single layer on the CPU."""
-    if run.peak_bytes is not None or run.scenario is None or run.scenario.stack != ATTENTION:
+    if run.peak_bytes is not None or run.scenario is None or run.seconds is None or run.scenario.stack != ATTENTION:
         return run.peak_bytes
     n, _, length, keys = run.layers[0].weights.shape
     return peak.peak_bytes(run.scenario, Sizes(n, length, keys - len(run.layers[0].extra_keys)))

@@ -9,8 +9,12 @@ from functools import lru_cache
 import numpy as np
 import streamlit as st
 
+from mha_viz.errors import CapacityError
+from mha_viz.figures import pooling
 from mha_viz.figures.grammar import WEIGHT_COLOURS
+from mha_viz.ui import finer as finer_cells
 from mha_viz.ui import plot, server, values
+from mha_viz.ui.finer import Cells, Finer
 
 HOSTILE = [
     '<a href="https://evil.example">x</a>',
@@ -96,6 +100,8 @@ def page() -> None:
         plot.heatmaps(bars, key="plot", alt="bars")
     elif kind == "paint":
         painting(panels, size, step)
+    elif kind == "finer":
+        long_figure(panels, step, asked.get("goto", ""), "names" in asked, int(asked.get("pending", "-1")))
     elif kind == "grammar":
         plot.heatmaps(grammar(size // 7), key="plot", alt="one cell for each state")
     else:
@@ -137,6 +143,75 @@ def painting(panels: int, size: int, step: int) -> None:
         figure | {"data": traces}, key="plot", alt="a mask to paint on", on_paint=paint, paintable=[0], allowed=mask
     )
     st.text(f"log {json.dumps(log)}")
+
+
+LONG = 4096
+BLOCK = 8
+
+
+@lru_cache(maxsize=4)
+def long_weights(step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights [LONG, LONG] and their states: a causal mask, a few NaN rows, violations above the diagonal."""
+    weights = np.random.default_rng(step).random((LONG, LONG), dtype=np.float32) / 4
+    weights[1000, 500] = 0.987654
+    weights[np.triu_indices(LONG, 1)] = 0
+    codes = np.triu(np.ones((LONG, LONG), dtype=np.uint8), 1)
+    weights[2000:2003], codes[2000:2003] = np.nan, 4
+    weights[1010, 1020], codes[1010, 1020] = 0.5, 5
+    return weights, codes
+
+
+@lru_cache(maxsize=4)
+def long_blocks(step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return what of them the figure shows."""
+    weights, codes = long_weights(step)
+    return pooling.largest(weights, BLOCK), pooling.worst(codes, BLOCK)
+
+
+def pooled(array: np.ndarray, side: int, pool) -> np.ndarray:
+    return array if side == 1 else pool(array, side)
+
+
+def long_figure(panels: int, step: int, goto: str, named: bool, pending: int) -> None:
+    """Draw heads of 4,096 tokens, each the same but half as strong as the one before, that can be zoomed into."""
+    weights, codes = long_weights(step)
+    places = range(panels)
+
+    def read(rows: slice, columns: slice, side: int) -> list[Cells]:
+        if "fail" in asked:
+            raise CapacityError("There is no memory left for finer cells.")
+        shown = pooled(weights[rows, columns], side, pooling.largest)
+        states = pooled(codes[rows, columns], side, pooling.worst)
+        return [Cells(found := shown / 2**p, found, states) for p in places]
+
+    asked = set(st.query_params)
+    coarse, states = long_blocks(step)
+    names = [f"word{i}" for i in range(LONG)] if named else ()
+    finer = Finer(LONG, LONG, BLOCK, read, f"{step} {panels}", query_tokens=names, key_tokens=names)
+    data = []
+    for p in places:
+        axes = {"xaxis": axis("x", p), "yaxis": axis("y", p)}
+        about = {"type": "heatmap", "zmin": 0.0, "zmax": 1.0, "colorscale": SCALE, "showscale": p == 0}
+        about["colorbar"] = {"title": {"text": "weight"}}
+        data.append(about | {"z": coarse / 2**p, "meta": {"layer": "weights"}} | axes)
+        data.append({"type": "heatmap", "z": states, "meta": {"layer": "state"}} | axes)
+    titles = [{"title": f"head {p}", "xaxis": axis("x", p), "yaxis": axis("y", p)} for p in places]
+    meta = {"panels": [about | {"pending": p == pending} for p, about in enumerate(titles)], "columns": 4}
+    meta |= {"query_title": "query", "key_title": "key"}
+    to = tuple(map(int, goto.split("-"))) if goto else None
+    chosen = st.session_state.get("chosen")
+    plot.heatmaps(
+        {"data": data, "layout": {"meta": meta}},
+        key="plot",
+        alt="long sequences",
+        finer=finer,
+        goto=to,
+        selected=tuple(chosen) if chosen else None,
+        lines=["A line of text."],
+    )
+    if "forget" in asked and "forgot" not in st.session_state:
+        finer_cells.sources.clear()  # as if others had needed the room
+        st.session_state["forgot"] = True
 
 
 GRAMMAR = ("positive", "zero", "masked", "padded", "both", "nan", "violation")

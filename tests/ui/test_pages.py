@@ -103,7 +103,7 @@ def test_a_bad_link_loses_the_bad_part_alone(
     ("link", "said"),
     [
         ("device=cuda:77", "device 'cuda:77' is not on this machine: choose one of cpu"),
-        ("source=normal&query_len=131072", "more than the limit of 2.15 GB"),
+        ("source=normal&query_len=131072&training=True&dropout=0.1", "more than the limit of 2.15 GB"),
         ("padding=99", "padding must give 1 length (one for each batch item) from 0 to 11, not '99'."),
         ("source=table&table=1+2+3", "query has vectors of size 3, but the layer expects 64"),
         ("source=upload&query_file=abc+x.npy", "The file 'x.npy' is not on this server any more: upload it again."),

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from streamlit import config
 from streamlit.testing.v1 import AppTest
 
-from mha_viz.ui import assets, plot, values, wire
+from mha_viz.ui import assets, plot, raster, values, wire
 from tests.coroutines import completed
 
 GREY = [[0.0, "rgb(0,0,0)"], [1.0, "rgb(255,255,255)"]]
@@ -75,10 +75,10 @@ class TestEncode:
 
     def test_colour_indices_of_the_ends_and_of_what_is_no_number(self):
         z = np.array([[0.0, 1.0, 0.5, np.nan, np.inf, -np.inf, 2.0, -1.0]], dtype="f4")
-        assert wire.colour_indices(z, 0.0, 1.0).tolist() == [[0, 255, 128, 0, 255, 0, 255, 0]]
+        assert raster.colour_indices(z, 0.0, 1.0).tolist() == [[0, 255, 128, 0, 255, 0, 255, 0]]
 
     def test_one_colour_where_the_range_is_empty(self):
-        assert wire.colour_indices(np.ones((2, 2), dtype="f4"), 1.0, 1.0).tolist() == [[0, 0], [0, 0]]
+        assert raster.colour_indices(np.ones((2, 2), dtype="f4"), 1.0, 1.0).tolist() == [[0, 0], [0, 0]]
 
     def test_values_are_the_exact_floats(self):
         z = np.random.default_rng(1).random((5, 4), dtype="f4")

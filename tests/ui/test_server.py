@@ -276,6 +276,13 @@ def test_the_real_server_has_no_values_under_an_unknown_digest(app_url: str) -> 
     assert _get(app_url + values_path.replace("{digest}", "0" * 32))[0] == 404
 
 
+def test_the_real_server_has_no_finer_cells_under_an_unknown_token(app_url: str) -> None:
+    (finer_path,) = [path for route in server.routes() if (path := cast(Route, route).path).endswith("/{token}")]
+    status, headers, body = _get(app_url + finer_path.replace("{token}", "0" * 32))
+    assert (status, body) == (404, "These cells are no longer kept; they are there again with the next run.")
+    assert headers["x-content-type-options"] == "nosniff"
+
+
 def _python(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     code = textwrap.dedent(script)
     return subprocess.run(

@@ -1,6 +1,8 @@
 // Paints cells: colours from the bytes through a small bitmap, states (masked, NaN, violation) in screen pixels.
 
 import { bitmap } from "./bitmap.js";
+import { cellBox } from "./place.js";
+import { viewOf } from "./raster.js";
 
 const MASKED = 1;
 const PADDED = 2;
@@ -14,22 +16,6 @@ const OUTLINE_FROM = 6; // px: smaller violations are filled
 
 const specials = new WeakMap();
 const hatches = new WeakMap();
-
-// Where a panel's cells are on the screen: cell (row, column) starts at left + (column + 0.5 - x0) * dx.
-export function viewport(gd, panel) {
-  const x = gd._fullLayout?.[`xaxis${panel.xaxis.slice(1)}`];
-  const y = gd._fullLayout?.[`yaxis${panel.yaxis.slice(1)}`];
-  if (!x || !y) return null;
-  const [x0, x1] = x.range;
-  const [y1, y0] = y.range;
-  const size = { left: x._offset, top: y._offset, width: x._length, height: y._length };
-  return { ...size, x0, y0, dx: x._length / (x1 - x0), dy: y._length / (y1 - y0) };
-}
-
-export function cellBox(view, row, column) {
-  const left = view.left + (column - 0.5 - view.x0) * view.dx;
-  return { left, top: view.top + (row - 0.5 - view.y0) * view.dy, width: view.dx, height: view.dy };
-}
 
 function within(value, end) {
   return Math.min(Math.max(Math.round(value), 0), end);
@@ -182,23 +168,35 @@ function paintStates(context, panel, view, look, ratio) {
   else paintSpots(context, panel, view, look.warning, VIOLATION, ratio);
 }
 
-// How many cells across and down share a device pixel, at least 1.
-export function crowding(view, ratio) {
+// How many cells of a raster across and down share a device pixel, at least 1.
+export function crowding(panelView, raster, ratio) {
+  const view = viewOf(panelView, raster);
   return Math.max(1, 1 / (Math.min(view.dx, view.dy) * ratio));
 }
 
-export function paintPanel(context, panel, view, look, ratio) {
-  const [across, down] = [panel.columns * view.dx, panel.rows * view.dy];
+function drawBitmap(context, canvas, panel, view) {
+  const whole = canvas.width === panel.columns && canvas.height === panel.rows;
+  // Of a panel that is many times wider than its view only what is seen is drawn: canvases count in single precision.
+  const { top, left, bottom, right } = whole ? visibleCells(view, panel) : { top: 0, left: 0, bottom: panel.rows - 1, right: panel.columns - 1 };
+  const [across, down] = [right - left + 1, bottom - top + 1];
+  const from = cellBox(view, top, left);
+  const [width, height] = whole ? [across, down] : [canvas.width, canvas.height];
+  context.drawImage(canvas, left, top, width, height, from.left, from.top, across * view.dx, down * view.dy);
+}
+
+// Paints one of a panel's rasters into the panel's view.
+export function paintRaster(context, raster, panelView, look, ratio) {
+  const view = viewOf(panelView, raster);
+  const [across, down] = [raster.columns * view.dx, raster.rows * view.dy];
   const pixels = (cells, length) => Math.max(1, Math.min(cells, Math.round(length * ratio)));
-  const canvas = bitmap(panel, pixels(panel.columns, across), pixels(panel.rows, down), look);
+  const canvas = bitmap(raster, pixels(raster.columns, across), pixels(raster.rows, down), look);
   context.save();
   context.beginPath();
   context.rect(view.left, view.top, view.width, view.height);
   context.clip();
   context.imageSmoothingEnabled = false;
-  const corner = cellBox(view, 0, 0);
-  context.drawImage(canvas, corner.left, corner.top, across, down);
-  if (panel.state) paintStates(context, panel, view, look, ratio);
+  drawBitmap(context, canvas, raster, view);
+  if (raster.state) paintStates(context, raster, view, look, ratio);
   context.restore();
 }
 

@@ -1,8 +1,11 @@
 // Pointing at cells: pointer, touch and keyboard move one cursor; it shows a tooltip and a cross in every panel.
 
-import { viewport } from "./cells.js";
+import { again } from "./finer.js";
 import { announce } from "./link.js";
 import { drawMarks } from "./marks.js";
+import { drawMap } from "./minimap.js";
+import { viewport } from "./place.js";
+import { blockOf, rasterAt, rastersOf } from "./raster.js";
 import { facts, position, write } from "./tip.js";
 
 const DWELL = 60; // ms over a panel before its values are fetched: passing over eight heads must not fetch eight
@@ -18,7 +21,7 @@ export function locate(instance, clientX, clientY) {
     if (!view || x < view.left || y < view.top || x >= view.left + view.width || y >= view.top + view.height) continue;
     const key = Math.round((x - view.left) / view.dx + view.x0);
     const query = Math.round((y - view.top) / view.dy + view.y0);
-    if (key >= 0 && query >= 0 && key < panel.columns && query < panel.rows) return { panel: i, query, key };
+    if (key >= 0 && query >= 0 && key < panel.columns && query < panel.rows) return blockOf(instance, { panel: i, query, key });
   }
   return null;
 }
@@ -59,43 +62,64 @@ export function keepCursor(instance) {
   const { cursor, panels } = instance;
   const panel = cursor && panels[cursor.panel];
   if (cursor && !(panel && cursor.query < panel.rows && cursor.key < panel.columns)) instance.cursor = null;
-  if (instance.cursor) want(instance, instance.cursor.panel);
+  if (instance.cursor) want(instance, instance.cursor);
 }
 
-function want(instance, index) {
-  const panel = instance.panels[index];
-  if (panel.values || panel.waiting || (panel.missing && Date.now() < panel.missing + RETRY)) return;
+// After a change of the cells: the pointer that has not moved may be over another block now.
+export function pointAgain(instance) {
+  if (!instance.cursor) return;
+  const { pointer } = instance;
+  const frame = pointer && instance.gd.getBoundingClientRect();
+  const cell = pointer ? locate(instance, pointer.x + frame.left, pointer.y + frame.top) : blockOf(instance, instance.cursor);
+  moveTo(instance, cell, pointer);
+}
+
+function want(instance, cell) {
+  const raster = rasterAt(instance, cell);
+  if (!raster || raster.values || raster.waiting || (raster.missing && Date.now() < raster.missing + RETRY)) return;
   clearTimeout(instance.dwell);
-  instance.dwell = setTimeout(() => fetchValues(instance, panel), DWELL);
+  instance.dwell = setTimeout(() => fetchValues(instance, raster), DWELL);
 }
 
-async function fetchValues(instance, panel) {
-  if (panel.waiting || !instance.panels.includes(panel)) return;
-  panel.waiting = true;
+function isShown(instance, raster) {
+  return instance.panels.some((_, i) => rastersOf(instance, i).includes(raster));
+}
+
+async function fetchValues(instance, raster) {
+  if (raster.waiting || !isShown(instance, raster)) return;
+  raster.waiting = true;
   try {
-    const answer = await fetch(new URL(`../values/${panel.digest}`, import.meta.url));
-    if (answer.ok) panel.values = new Float32Array(await answer.arrayBuffer());
-    else lost(instance, panel);
+    const answer = await fetch(new URL(`../values/${raster.digest}`, import.meta.url));
+    if (answer.ok) raster.values = new Float32Array(await answer.arrayBuffer());
+    else lost(instance, raster);
   } catch {
-    panel.missing = Date.now(); // offline: asked for again when somebody points at the panel
+    raster.missing = Date.now(); // offline: asked for again when somebody points at the panel
   }
-  panel.waiting = false;
-  if (instance.panels.includes(panel)) showCursor(instance);
+  raster.waiting = false;
+  if (isShown(instance, raster)) showCursor(instance);
 }
 
 // The server dropped the values: a rerun keeps them again. Once a revision, or two servers could go on for ever.
-function lost(instance, panel) {
-  panel.missing = Date.now();
+function lost(instance, raster) {
+  raster.missing = Date.now();
   if (instance.reported === instance.revision) return;
   instance.reported = instance.revision;
-  instance.trigger("stale", panel.digest);
-  instance.dwell = setTimeout(() => instance.cursor && want(instance, instance.cursor.panel), RETRY + 1);
+  if (instance.region?.rasters.includes(raster)) {
+    again(instance);
+    return;
+  }
+  instance.trigger("stale", raster.digest);
+  instance.dwell = setTimeout(() => instance.cursor && want(instance, instance.cursor), RETRY + 1);
 }
 
 export function moveTo(instance, cell, pointer) {
   instance.cursor = cell;
   instance.pointer = pointer;
-  if (cell) want(instance, cell.panel);
+  if (cell) want(instance, cell);
+  if (cell && cell.panel !== instance.over) {
+    instance.over = cell.panel;
+    drawMap(instance);
+  }
   showCursor(instance);
 }
 

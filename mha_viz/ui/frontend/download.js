@@ -1,15 +1,19 @@
 // PNG and SVG: the cells as one picture under Plotly's own export, on the theme's background, with the zoom as it is.
 
-import { paintPanel, prepare, viewport } from "./cells.js";
+import { paintRaster, prepare } from "./cells.js";
+import { viewport } from "./place.js";
+import { shownIn } from "./raster.js";
 
 const SCALE = 2; // device pixels per pixel of the page, enough for print
 
 function picture(instance, width, height) {
   const canvas = document.createElement("canvas");
   const context = prepare(canvas, width, height, SCALE);
-  for (const panel of instance.panels) {
+  for (const [i, panel] of instance.panels.entries()) {
     const view = viewport(instance.gd, panel);
-    if (view) paintPanel(context, { ...panel, bitmap: undefined }, view, instance.theme.look, SCALE);
+    for (const raster of view ? shownIn(instance, i, view) : []) {
+      paintRaster(context, { ...raster, bitmap: undefined }, view, instance.theme.look, SCALE);
+    }
   }
   return canvas.toDataURL("image/png");
 }

@@ -3,11 +3,13 @@
 
 import { escaped, labels, measureIn, sharesAxes, shortened, xTicks, yTicks } from "./labels.js";
 import { arrangeMixed } from "./mixed.js";
-import { FONT_SIZE, NARROW, STRIP, TITLE } from "./sizes.js";
+import { FONT_SIZE, MAP, NARROW, STRIP, TITLE } from "./sizes.js";
 
 const TALLEST = 640; // px that a panel may be high
 const PANEL_MIN = 150; // px under which a column more is not worth it
 const BAR = 58; // px for a colour bar of a panel's own
+const MAPPED = 64; // rows above which a zoomed figure has a map
+const BAR_MIN = 120; // px that a colour bar must have above the map
 
 function columnCount(figure, width, bars) {
   const each = PANEL_MIN + (bars > 1 ? BAR : 0);
@@ -23,6 +25,24 @@ function panelSize(panel, room, single) {
   return { width: Math.round(Math.min(room, Math.max(square, Math.min(room, 110)))), height: Math.round(height) };
 }
 
+function axisLabels(figure, [first], narrow) {
+  const room = narrow ? 62 : 116;
+  const reserved = (side) => (figure.named?.[side] ? (narrow ? 48 : 80) : 0);
+  return [labels(figure.queries, first.rows, room, reserved(0)), labels(figure.keys, first.columns, room, reserved(1))];
+}
+
+// Where the map of a zoomed figure goes: beside the colour bar or under it, or null where there is no room.
+function mapPlace({ width, height, narrow, gridHeight, bars, boxes }, [{ rows, columns, side }]) {
+  if (rows <= MAPPED && side === 1) return null;
+  const across = Math.max(MAP / 4, Math.round(MAP * Math.min(1, columns / rows)));
+  const down = Math.max(MAP / 4, Math.round(MAP * Math.min(1, rows / columns)));
+  const right = Math.max(...boxes.map((box) => box.left + box.width));
+  const beside = !narrow && width - right >= 92 + MAP + 8;
+  if (!narrow && !beside && gridHeight < MAP + (bars === 1 ? BAR_MIN : 0)) return null;
+  const bottom = narrow ? height : STRIP + gridHeight;
+  return { left: width - across - 4, top: beside ? boxes[0].top : bottom - down - 4, width: across, height: down, beside };
+}
+
 // Returns every measure of the grid in pixels: boxes of panels, labels, and the place of a shared colour bar.
 export function arrange(figure, width, font) {
   measureIn(font);
@@ -30,12 +50,11 @@ export function arrange(figure, width, font) {
   const narrow = width < NARROW;
   const bars = figure.panels.filter((panel) => panel.bar).length;
   const [first] = figure.panels;
-  const room = narrow ? 62 : 116;
-  const query = labels(figure.queries, first.rows, room);
-  const key = labels(figure.keys, first.columns, room);
+  const [query, key] = axisLabels(figure, figure.panels, narrow);
+  const mapped = first.rows > MAPPED || first.side > 1;
   const columns = columnCount(figure, width, bars);
   const left = query.widest + 8 + (figure.queryTitle ? 24 : 0);
-  const beside = bars === 1 && !narrow ? 92 : 12;
+  const beside = narrow ? 12 : Math.max(bars === 1 ? 92 : 12, mapped ? MAP + 20 : 0);
   const gap = 14 + (bars > 1 ? BAR : 0);
   const available = (width - left - beside - gap * (columns - 1) - (bars > 1 ? 46 : 0)) / columns;
   const size = panelSize(first, Math.floor(available), figure.panels.length === 1);
@@ -50,10 +69,11 @@ export function arrange(figure, width, font) {
     last: i + columns >= count,
   }));
   const upright = xTicks(key, size.width / first.columns).tickangle !== 0;
-  const bottom = (upright ? key.widest : FONT_SIZE) + 12 + (figure.keyTitle ? 18 : 0);
+  const bottom = (upright || key.reserved ? key.widest : FONT_SIZE) + 12 + (figure.keyTitle ? 18 : 0);
   const gridHeight = rows * (size.height + titled) + (rows - 1) * 12;
-  const below = bars === 1 && narrow ? 64 : 0;
-  return { width, height: STRIP + gridHeight + bottom + below, boxes, query, key, left, bottom, bars, narrow, gridHeight };
+  const below = narrow ? Math.max(bars === 1 ? 64 : 0, mapped ? MAP + 12 : 0) : 0;
+  const place = { width, height: STRIP + gridHeight + bottom + below, boxes, query, key, left, bottom, bars, narrow, gridHeight };
+  return { ...place, map: mapPlace(place, figure.panels) };
 }
 
 function axisName(id) {
@@ -69,7 +89,7 @@ function panelAxes(panel, i, box, place, figure, view) {
   const shared = { showgrid: false, zeroline: false, showline: true, mirror: true, ticks: "outside", ticklen: 3, fixedrange: place.mixed };
   const x = {
     ...shared,
-    ...xTicks(box.key ?? place.key, box.width / (xRange[1] - xRange[0])),
+    ...xTicks(box.key ?? place.key, box.width / (xRange[1] - xRange[0]), xRange),
     domain: across,
     anchor: panel.yaxis,
     range: xRange,
@@ -80,7 +100,7 @@ function panelAxes(panel, i, box, place, figure, view) {
   };
   const y = {
     ...shared,
-    ...yTicks(box.query ?? place.query, box.height / (yRange[0] - yRange[1])),
+    ...yTicks(box.query ?? place.query, box.height / (yRange[0] - yRange[1]), [yRange[1], yRange[0]]),
     domain: up,
     anchor: panel.xaxis,
     range: yRange,
@@ -131,12 +151,12 @@ function barPlace(i, place) {
   const box = place.boxes[i];
   const common = { thickness: 12, outlinewidth: 0, xpad: 0, ypad: 0, lenmode: "pixels", ticklen: 3, ticks: "outside" };
   if (place.bars === 1 && place.narrow) {
-    const width = place.width - place.left - 24;
+    const width = place.width - place.left - 24 - (place.map ? MAP + 12 : 0);
     const across = (place.left + 6) / place.width;
     return { ...common, orientation: "h", len: width, x: across, xanchor: "left", y: 0.002, yanchor: "bottom" };
   }
   const right = place.bars === 1 ? Math.max(...place.boxes.map((b) => b.left + b.width)) : box.left + box.width;
-  const len = place.bars === 1 ? Math.min(place.gridHeight, 320) : box.height;
+  const len = place.bars === 1 ? Math.min(place.gridHeight - (place.map && !place.map.beside ? MAP + 28 : 0), 320) : box.height;
   const top = place.bars === 1 ? STRIP : box.top;
   const upright = { len, x: (right + (place.bars === 1 ? 14 : 5)) / place.width, xanchor: "left" };
   const thickness = place.bars === 1 ? 12 : 7;
@@ -199,7 +219,7 @@ export function plotlyFigure(figure, panels, place, views, theme, width, touch) 
   const layout = { ...figure.layout, template: template(theme), width };
   panels.forEach((panel, i) => {
     data.push(panel.bar ? barTrace(panel, i, place) : anchor(panel));
-    if (place) Object.assign(layout, panelAxes(panel, i, place.boxes[i], place, figure, views));
+    if (place) Object.assign(layout, panelAxes(panel, i, place.boxes[i], place, figure, place.mixed ? null : views));
   });
   if (panels.length) Object.assign(layout, { hovermode: false, showlegend: false, dragmode: touch || place?.mixed ? false : "zoom" });
   if (place) {

@@ -1,7 +1,9 @@
 // What lies over the cells: the chosen cell, the cross of the cursor, and strokes that are not answered yet.
 
-import { cellBox, hatch, prepare, viewport } from "./cells.js";
+import { hatch, prepare } from "./cells.js";
 import { placed, pointed } from "./link.js";
+import { cellBox, viewport } from "./place.js";
+import { blockBox } from "./raster.js";
 
 const HATCH_FROM = 4; // px: smaller cells are plain, as they are without a stroke
 
@@ -16,8 +18,7 @@ function outline(context, look, path) {
 }
 
 // Outlines the row, the column, and the cell where they meet; a panel may have only one of them.
-function markCross(context, view, { query, key }, look) {
-  const box = cellBox(view, query ?? 0, key ?? 0);
+function markCross(context, view, { query, key }, box, look) {
   const path = new Path2D();
   if (key !== undefined) path.rect(box.left, view.top, box.width, view.height);
   if (query !== undefined) path.rect(view.left, box.top, view.width, box.height);
@@ -110,7 +111,7 @@ function strokesOf({ pending, stroke }, panel) {
 export function drawMarks(instance) {
   const { gd, marks, cursor, linked, panels, frame, theme, painting } = instance;
   const size = instance.extent; // as it was painted: asking the page would make it lay itself out in each figure
-  const needed = Boolean(cursor || linked || frame.selected || frame.marked || painting.stroke || painting.pending.length);
+  const needed = Boolean(cursor || linked || frame.selected || frame.marked || frame.goto || painting.stroke || painting.pending.length);
   if (!size || (!needed && instance.blank === size.join())) return; // clearing a large canvas takes milliseconds
   instance.blank = needed ? "" : size.join();
   const context = prepare(marks, ...size, instance.ratio);
@@ -126,7 +127,11 @@ export function drawMarks(instance) {
     if (painting.anchor?.panel === i && cursor) markRange(context, view, painting.anchor, cursor, theme.look);
     if (frame.selected?.[0] === i) markSelected(context, view, frame.selected, theme.look);
     if (frame.marked) markChosen(context, view, placed(frame.marked, panel), theme.look);
-    if (cursor || linked) markCross(context, view, pointed(instance, i), theme.look);
+    if (frame.goto) markChosen(context, view, placed({ query: frame.goto[0], key: frame.goto[1] }, panel), theme.look);
+    if (cursor || linked) {
+      const cell = pointed(instance, i);
+      markCross(context, view, cell, blockBox(instance, view, { ...cell, panel: i }), theme.look);
+    }
     context.restore();
   });
 }

@@ -62,7 +62,7 @@ function allows(instance, cell) {
   const panel = instance.panels[cell.panel];
   const at = cell.query * panel.columns + cell.key;
   const { allowed } = instance.frame.paint;
-  return allowed ? allowed[at] === 1 : !panel.state?.[at];
+  return allowed ? allowed[at] === 1 : !panel.raster?.state?.[at];
 }
 
 function started(instance, tool, cell) {

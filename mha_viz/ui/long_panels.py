@@ -1,0 +1,138 @@
+"""The parts of a page that shows a long sequence: every head as blocks that are refined where somebody zooms in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import streamlit as st
+
+from mha_viz.attention import stats
+from mha_viz.attention.records import Run
+from mha_viz.figures import long
+from mha_viz.figures.long_heads import Blocks, HeadPicture
+from mha_viz.ui import (
+    cached,
+    controls,
+    long_cell,
+    long_finer,
+    long_progress,
+    long_share,
+    long_words,
+    origin,
+    plot,
+    state,
+)
+from mha_viz.ui.long_results import PICTURES, STATISTICS, Layer, together
+from mha_viz.ui.origin import Origin
+from mha_viz.ui.view import HEATMAP, View
+
+PAUSE = 0.04
+"""Seconds between the figures and the rest, in which the browser paints them."""
+
+
+def everything(source: Origin, run: Run, view: View) -> None:
+    """Draw all that depends on the run; `view` is within it."""
+
+    def find() -> Layer:
+        return layer_of(source, view)
+
+    top = st.container()
+    found = long_progress.found(PICTURES, find)
+    pictures(source, run, view, find, found)
+    if all(head is not None for head in found):
+        detail(source, run, view, find, [head for head in found if head is not None])
+    time.sleep(PAUSE)
+    with top:
+        bar(run, view)
+    long_cell.row(run, view)
+    if all(head is not None for head in found):
+        statistics(find)
+    long_share.downloads(source, run, view, find)
+
+
+def layer_of(source: Origin, view: View) -> Layer:
+    """Return the layer and item that are looked at, from the run that is kept for everyone."""
+    streamed = cached.shown(source).layers[view.layer].streamed
+    assert streamed is not None, "what is long is streamed"
+    return Layer(origin.key(source), streamed, view.item)
+
+
+def bar(run: Run, view: View) -> None:
+    """Draw the choices of the view, and where to go."""
+    controls.view_bar(run, view, show=False)
+    if view.show != HEATMAP:
+        st.caption(
+            f"The view “{view.show}” draws every token, so it needs a shorter sequence (reduce query_len); here are "
+            "the heatmaps."
+        )
+    long_cell.go_to(run.layers[view.layer].shape)
+
+
+def pictures(source: Origin, run: Run, view: View, find: Callable[[], Layer], found: list[HeadPicture | None]) -> None:
+    """Draw every head, those that are not computed yet as empty panels."""
+    record, blocks = run.layers[view.layer], find().blocks
+    names = [record.head_name(head) for head in range(len(found))]
+    goto = long_cell.wanted(record.shape)
+    plot.heatmaps(
+        long.grid(found, names, blocks, view.colours),
+        key="long:grid",
+        alt=f"Attention weights of {len(found)} heads as heatmaps of blocks",
+        selected=view.cell(panel=view.head),
+        on_cell=_choose("long:grid", source, view),
+        filename="heads",
+        heading=long_words.heading(run, view.layer),
+        lines=long_words.caption(found, blocks, record.extra_keys, view.colours),
+        finer=long_finer.of_grid(find, found, view.colours, long_words.names(run, view.layer, view.item)),
+        goto=goto,
+    )
+
+
+def detail(source: Origin, run: Run, view: View, find: Callable[[], Layer], found: list[HeadPicture]) -> None:
+    """Draw the chosen head large, beside the average over heads."""
+    record, blocks = run.layers[view.layer], find().blocks
+    names = [record.head_name(head) for head in range(len(found))]
+    plot.heatmaps(
+        long.detail(found, view.head, names, blocks, view.colours),
+        key="long:detail",
+        alt=f"{names[view.head]} and the average over heads as heatmaps of blocks",
+        selected=view.cell(panel=0),
+        on_cell=_choose("long:detail", source, view),
+        filename="detail",
+        lines=[
+            f"Right: the mean of {blocks.side} × {blocks.side} weights of the average over heads, with colours for "
+            "their logs, since means are far smaller than single weights; zoomed in, the average of each cell."
+        ],
+        finer=long_finer.of_detail(find, found, view.head, view.colours, long_words.names(run, view.layer, view.item)),
+        goto=long_cell.wanted(record.shape),
+    )
+
+
+def _choose(key: str, source: Origin, view: View) -> Callable[[], None]:
+    """Return what opens the cell that was chosen; of a block, its largest weight opens."""
+
+    def choose() -> None:
+        if (at := plot.clicked(key)) is None:
+            return
+        layer = cached.shown(source).layers[view.layer]  # asked for anew: a callback that held it would keep it alive
+        head = at[0] if key == "long:grid" else view.head
+        if head < layer.shape[1]:
+            side = min(plot.clicked_side(key), Blocks.of(*layer.shape[2:], layer.shape[1]).side)
+            query, column = stats.largest_in(layer, view.item, head, *at[1:], side)
+            state.look(head=head, query=query, key=column)
+
+    return choose
+
+
+def statistics(find: Callable[[], Layer]) -> None:
+    """Write a small table of each head's entropy, mean distance and largest weight, once they are asked for."""
+    box = st.expander("Head statistics", key="group:statistics", on_change="rerun")
+    if not box.open:
+        return
+    with box:
+        found = long_progress.found(STATISTICS, find, asked="Compute the statistics in another pass over all weights")
+        known = [each for each in found if each is not None]
+        if known:
+            st.html(long_words.statistics([head for head, _ in known]))
+        if len(known) == len(found):
+            st.caption(long_words.summary(together([summary for _, summary in known])))
