@@ -70,7 +70,8 @@ class Reader:
 
 def _is_too_much(heads: int, rows: slice, columns: slice) -> bool:
     """Return whether finer blocks of a part would be nearly another pass, for blocks that are hardly smaller."""
-    return heads * (rows.stop - rows.start) * (columns.stop - columns.start) > MOST_CELLS
+    cells: int = heads * (rows.stop - rows.start) * (columns.stop - columns.start)
+    return cells > MOST_CELLS
 
 
 def _largest(layer: Layer, heads: Sequence[int], rows: slice, columns: slice, side: int) -> Floats:
