@@ -53,7 +53,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reported; what fails twice is broken.
     """
     for item in items:
-        if any(REPOSITORY / "tests" / folder in item.path.parents for folder in ("browser", "cluster", "deploy", "load")):
+        if any(
+            REPOSITORY / "tests" / folder in item.path.parents for folder in ("browser", "cluster", "deploy", "load")
+        ):
             item.add_marker(pytest.mark.flaky(retries=1, delay=1))
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
     wanting = [item for item in items if item.get_closest_marker("gpu")]

@@ -22,6 +22,7 @@ PACKAGE = REPOSITORY / "mha_viz"
 PARTS = (
     "errors",
     "cluster",
+    "environment",
     "masks",
     "remember",
     "settings",

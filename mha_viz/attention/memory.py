@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
-from mha_viz import masks
+from mha_viz import environment, masks
 from mha_viz.errors import CapacityError
 from mha_viz.inputs.assemble import Sizes
 from mha_viz.scenario import ATTENTION, DECODER, ENCODER, ENCODER_DECODER, Scenario
@@ -15,8 +13,12 @@ ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def limit_bytes() -> int:
-    """Return the most that one forward may need, in bytes, from the environment or the default of 2 GiB."""
-    return int(float(os.environ.get(LIMIT_VARIABLE, DEFAULT_LIMIT_MB)) * 2**20)
+    """Return the most that one forward may need, in bytes, from the environment or the default of 2 GiB.
+
+    Raises:
+        MhaVizError: The environment holds no number for it.
+    """
+    return int(environment.number(LIMIT_VARIABLE, DEFAULT_LIMIT_MB, low=0, high=2**30) * 2**20)
 
 
 def estimate(s: Scenario, size: Sizes) -> int:

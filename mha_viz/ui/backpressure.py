@@ -12,7 +12,7 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mha_viz.ui import environment
+from mha_viz import environment
 
 STALL_VARIABLE = "MHA_VIZ_STALL_SECONDS"
 """Environment variable: how long one message may wait for a browser to take it, 60 seconds by default."""

@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 import cachetools
 import streamlit as st
 
-from mha_viz import attention, gallery
+from mha_viz import attention, environment, gallery
 from mha_viz.attention import long, memory
 from mha_viz.attention.records import Run
 from mha_viz.figures import heads
@@ -25,7 +25,7 @@ from mha_viz.inputs.assemble import sizes as input_sizes
 from mha_viz.pretrained import Reading
 from mha_viz.remember import remembered
 from mha_viz.scenario import Scenario
-from mha_viz.ui import environment, exhausted, origin, sizes, waiting, words
+from mha_viz.ui import exhausted, origin, sizes, waiting, words
 from mha_viz.ui.origin import Origin, RunFile
 
 BUDGET_VARIABLE = "MHA_VIZ_CACHE_MB"
@@ -38,6 +38,16 @@ HELD_VARIABLE = "MHA_VIZ_HELD_MB"
 
 _alive: WeakValueDictionary[tuple[str, str, int], Run] = WeakValueDictionary()
 """Runs that a page is drawing, kept or not: one that is larger than the budget is not computed for every panel."""
+
+
+def heavy_bytes() -> float:
+    """Return how much memory a forward may need without being heavy."""
+    return environment.number(HEAVY_VARIABLE, 100, low=0, high=2**30) * 2**20
+
+
+def held_bytes() -> float:
+    """Return how much memory a forward may need without being streamed."""
+    return environment.number(HELD_VARIABLE, 192, low=0, high=2**30) * 2**20
 
 
 def run(source: Origin) -> Run:
@@ -61,8 +71,7 @@ def is_long(source: Origin) -> bool:
     if not isinstance(source, Scenario):
         return False
     size = input_sizes(source)
-    most = 2**20 * environment.number(HELD_VARIABLE, 192, low=0, high=2**30)
-    return memory.estimate(source, size) > most and long.fits(source, size)
+    return memory.estimate(source, size) > held_bytes() and long.fits(source, size)
 
 
 def shown(source: Origin) -> Run:
@@ -103,9 +112,7 @@ def is_heavy(source: Origin) -> bool:
         return False
     if isinstance(source, Reading):
         return bool(source.model)
-    return memory.estimate(source, input_sizes(source)) > 2**20 * environment.number(
-        HEAVY_VARIABLE, 100, low=0, high=2**30
-    )
+    return memory.estimate(source, input_sizes(source)) > heavy_bytes()
 
 
 def _is_known(source: Origin) -> bool:

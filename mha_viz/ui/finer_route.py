@@ -16,8 +16,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from mha_viz import environment
 from mha_viz.errors import CapacityError, InputError, MhaVizError
-from mha_viz.ui import environment, exhausted, finer
+from mha_viz.ui import exhausted, finer
 from mha_viz.ui.buffers import Body, as_json, packed
 from mha_viz.ui.finer import Cells, Finer, Source
 from mha_viz.ui.raster import Raster, placed, raster, wait

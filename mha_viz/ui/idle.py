@@ -12,8 +12,8 @@ from contextlib import suppress
 from streamlit import runtime
 from streamlit.runtime import RuntimeState
 
-from mha_viz import remember
-from mha_viz.ui import environment, finer, values
+from mha_viz import environment, remember
+from mha_viz.ui import finer, values
 
 IDLE_VARIABLE = "MHA_VIZ_IDLE_SECONDS"
 """Environment variable: how long nobody must have been there before what is kept for everyone is dropped."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import count
 
+from mha_viz import environment
 from mha_viz.errors import CapacityError
-from mha_viz.ui import environment
 
 WORKERS_VARIABLE = "MHA_VIZ_WORKERS"
 """Environment variable: how many heavy computations run at a time; by default one for every two cores."""

@@ -288,3 +288,15 @@ def _python(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
+
+
+@pytest.mark.parametrize(
+    "variable", ["MHA_VIZ_MEMORY_LIMIT_MB", "MHA_VIZ_HEAVY_MB", "MHA_VIZ_HELD_MB", "MHA_VIZ_IDLE_SECONDS"]
+)
+@pytest.mark.parametrize("text", ["much", "-1"])
+def test_a_limit_that_is_no_number_in_its_range_is_said_at_the_start(
+    variable: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(MhaVizError, match=rf"^{variable} must be a number from .* not '{text}'\.$"):
+        server.middleware()

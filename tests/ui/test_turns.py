@@ -228,7 +228,7 @@ def test_what_is_no_such_number_is_refused(
 def test_the_default_is_a_worker_for_every_two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MHA_VIZ_WORKERS", raising=False)
     for cores, workers in ((1, 1), (2, 1), (9, 4)):
-        monkeypatch.setattr("mha_viz.ui.environment.cores", lambda cores=cores: cores)
+        monkeypatch.setattr("mha_viz.environment.cores", lambda cores=cores: cores)
         turns.of_server.cache_clear()
         assert turns.of_server().workers == workers
     turns.of_server.cache_clear()

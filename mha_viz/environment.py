@@ -1,4 +1,4 @@
-"""Limits of a server, which whoever runs it sets as environment variables; the README's table names them all."""
+"""Limits that whoever runs the program sets as environment variables; the README's table names them all."""
 
 from __future__ import annotations
 
