@@ -25,29 +25,14 @@ from mha_viz.inputs.assemble import sizes as input_sizes
 from mha_viz.pretrained import Reading
 from mha_viz.remember import remembered
 from mha_viz.scenario import Scenario
-from mha_viz.ui import exhausted, origin, sizes, waiting, words
+from mha_viz.ui import exhausted, limits, origin, sizes, waiting, words
 from mha_viz.ui.origin import Origin, RunFile
 
 BUDGET_VARIABLE = "MHA_VIZ_CACHE_MB"
 """Environment variable: megabytes of runs that are kept for everyone."""
-HEAVY_VARIABLE = "MHA_VIZ_HEAVY_MB"
-"""Environment variable: a forward that needs more memory than this is heavy, and waits for its turn."""
-
-HELD_VARIABLE = "MHA_VIZ_HELD_MB"
-"""Environment variable: a forward that needs more memory than this is streamed where a page can show it so."""
 
 _alive: WeakValueDictionary[tuple[str, str, int], Run] = WeakValueDictionary()
 """Runs that a page is drawing, kept or not: one that is larger than the budget is not computed for every panel."""
-
-
-def heavy_bytes() -> float:
-    """Return how much memory a forward may need without being heavy."""
-    return environment.number(HEAVY_VARIABLE, 100, low=0, high=2**30) * 2**20
-
-
-def held_bytes() -> float:
-    """Return how much memory a forward may need without being streamed."""
-    return environment.number(HELD_VARIABLE, 192, low=0, high=2**30) * 2**20
 
 
 def run(source: Origin) -> Run:
@@ -71,7 +56,7 @@ def is_long(source: Origin) -> bool:
     if not isinstance(source, Scenario):
         return False
     size = input_sizes(source)
-    return memory.estimate(source, size) > held_bytes() and long.fits(source, size)
+    return memory.estimate(source, size) > limits.held_bytes() and long.fits(source, size)
 
 
 def shown(source: Origin) -> Run:
@@ -112,7 +97,7 @@ def is_heavy(source: Origin) -> bool:
         return False
     if isinstance(source, Reading):
         return bool(source.model)
-    return memory.estimate(source, input_sizes(source)) > heavy_bytes()
+    return memory.estimate(source, input_sizes(source)) > limits.heavy_bytes()
 
 
 def _is_known(source: Origin) -> bool:

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import mha_viz.ui
 from mha_viz import environment
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import idle, turns
+from mha_viz.ui import idle, limits, turns
 from mha_viz.ui.backpressure import Backpressure, stall_seconds
 
 FRAME_ANCESTORS_VARIABLE = "MHA_VIZ_FRAME_ANCESTORS"
@@ -102,9 +102,8 @@ def middleware() -> list[Middleware]:
             in its range: also those that are only used later, so that a server says so when it starts.
     """
     from mha_viz.attention import memory
-    from mha_viz.ui import cached
 
-    for limit in (turns.of_server, idle.idle_seconds, memory.limit_bytes, cached.heavy_bytes, cached.held_bytes):
+    for limit in (turns.of_server, idle.idle_seconds, memory.limit_bytes, limits.heavy_bytes, limits.held_bytes):
         limit()
     policy = content_security_policy(INDEX_HTML.read_text(encoding="utf-8"), frame_ancestors())
     return [Middleware(SecurityHeaders, policy=policy), Middleware(Backpressure, stall=stall_seconds())]
