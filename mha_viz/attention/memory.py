@@ -120,7 +120,7 @@ def spelled(count: float) -> str:
         if count < 1_000:
             return f"{count:.3g} {unit}"
         count /= 1_000
-    return f"{count:,.3g} TB"
+    return f"{count:,.0f} TB" if count >= 1_000 else f"{count:.3g} TB"
 
 
 def _rounded(length: float) -> int:

@@ -69,10 +69,16 @@ def shown(source: Origin) -> Run:
 
 @contextmanager
 def in_turn(source: Origin) -> Iterator[None]:
-    """Hold the block until its turn, if what is made of this origin is heavy and not made yet."""
+    """Hold the block until its turn, if what is made of this origin is heavy and not made yet.
+
+    Raises:
+        CapacityError: It would be refused when its turn comes, or too many wait.
+    """
     if _is_known(source) or not is_heavy(source):
         yield
         return
+    if isinstance(source, Scenario):
+        memory.check(source, input_sizes(source))
     with waiting.turn(lambda: _is_known(source)):
         yield
 

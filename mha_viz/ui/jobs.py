@@ -6,6 +6,7 @@ at its end. A job that nobody looks at any more stops by itself.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections import OrderedDict
@@ -20,6 +21,8 @@ from mha_viz.ui.turns import Turns
 
 UNSEEN = 10.0
 """Seconds after which somebody who has not looked is taken to be gone."""
+GRACE = 5.0
+"""Seconds that a job has to stop when the server ends."""
 KEPT = 64
 """Jobs that are remembered after their end, for those who have not seen it yet."""
 
@@ -41,7 +44,8 @@ class Job:
         self._seen = {who: clock()}
         self._left: set[str] = set()
         self._began: float | None = None
-        threading.Thread(target=self._run, args=(work,), name="mha-viz-job", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, args=(work,), name="mha-viz-job", daemon=True)
+        self._thread.start()
 
     def look(self, who: str) -> None:
         """Say that somebody looks at the job, also after having left it."""
@@ -63,6 +67,12 @@ class Job:
         """Return whether nobody looks at it any more; the computation asks this now and then."""
         with self._lock:
             return all(self._clock() - at > UNSEEN for at in self._seen.values())
+
+    def end(self) -> None:
+        """Stop it, whoever looks at it, and wait until it has."""
+        with self._lock:
+            self._seen.clear()
+        self._thread.join(GRACE)
 
     def progress(self, share: float) -> None:
         """Take how much is done; the computation says this now and then."""
@@ -142,6 +152,13 @@ class Jobs:
         job.look(who)
         return job
 
+    def end(self) -> None:
+        """Stop all jobs: a thread that computes while the interpreter ends would break it off with a crash."""
+        with self._lock:
+            running = [job for job in self._jobs.values() if job.running]
+        for job in running:
+            job.end()
+
 
 @cache
 def of_server() -> Jobs:
@@ -150,4 +167,6 @@ def of_server() -> Jobs:
     Raises:
         MhaVizError: The environment says nonsense about turns.
     """
-    return Jobs(turns.of_server())
+    found = Jobs(turns.of_server())
+    atexit.register(found.end)
+    return found

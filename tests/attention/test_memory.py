@@ -119,4 +119,4 @@ def test_the_limit_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
     ("count", "text"), [(12, "12 bytes"), (1_500, "1.5 kB"), (2**20, "1.05 MB"), (4e9, "4 GB"), (3e15, "3,000 TB")]
 )
 def test_bytes_are_spelled_for_readers(count: float, text: str) -> None:
-    assert memory.spelled(count).replace("3e+03", "3,000") == text
+    assert memory.spelled(count) == text

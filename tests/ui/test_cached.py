@@ -144,3 +144,9 @@ def test_how_much_is_held_is_set_in_the_environment(monkeypatch: pytest.MonkeyPa
     assert cached.shown(s).layers[0].streamed is None
     monkeypatch.setenv("MHA_VIZ_HELD_MB", "1")
     assert cached.shown(s).layers[0].streamed is not None
+
+
+def test_what_would_be_refused_does_not_wait_for_its_turn(turns: list[bool]) -> None:
+    with pytest.raises(CapacityError, match="reduce query_len"):
+        cached.run(Scenario(source="normal", num_heads=8, query_len=65_536))
+    assert turns == []

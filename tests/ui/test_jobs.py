@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -203,3 +205,25 @@ def test_old_jobs_are_forgotten_and_running_ones_never(here: Jobs) -> None:
 
 def test_a_server_has_its_jobs_once() -> None:
     assert jobs.of_server() is jobs.of_server()
+
+
+def test_the_end_of_the_server_stops_all_jobs_first(here: Jobs) -> None:
+    works = [Work(), Work(), Work()]
+    started = [here.start(number, work, "a") for number, work in enumerate(works)]
+    works[0].started.wait(SOON)
+    here.end()
+    assert not any(job.running for job in started)
+    assert all(work.stopped for work in works if work.calls and work.started.is_set())
+
+
+def test_a_process_that_ends_in_the_middle_of_a_job_ends_well() -> None:
+    script = """
+from mha_viz.attention import long
+from mha_viz.scenario import Scenario
+from mha_viz.ui import long_results
+layer = long_results.Layer("key", long.run(Scenario(source="normal", query_len=60_000)).layers[0].streamed, 0)
+job = long_results.PICTURES.start(layer, "somebody")
+while job.share == 0: pass
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
