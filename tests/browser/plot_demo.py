@@ -186,7 +186,7 @@ def long_figure(panels: int, step: int, goto: str, named: bool, pending: int) ->
 
     asked = set(st.query_params)
     coarse, states = long_blocks(step)
-    names = [f"word{i}" for i in range(LONG)] if named else ()
+    names = [f"w{i}" for i in range(LONG)] if named else ()
     finer = Finer(LONG, LONG, BLOCK, read, f"{step} {panels}", query_tokens=names, key_tokens=names)
     data = []
     for p in places:

@@ -260,10 +260,10 @@ def test_a_cell_that_is_gone_to_is_outlined_with_64_cells_around_it(show):
 def test_labels_are_numbers_of_the_whole_and_names_where_they_are_known(show):
     page = show("panels=1&goto=1000-500&names=1")
     labels = page.locator(".mha-axes .ytick text")
-    until(lambda: "word1000" in labels.all_text_contents())
+    until(lambda: "w1000" in labels.all_text_contents())
     settled(page, "Exact weights.")
     page.mouse.move(*screen(page, 1000, 500))
-    until(lambda: tip(page).splitlines()[1:3] == ["query 1000 “word1000”", "key 500 “word500”"])
+    until(lambda: tip(page).splitlines()[1:3] == ["query 1000 “w1000”", "key 500 “w500”"])
     page.get_by_label("Reset the zoom").click()
     until(lambda: "4000" in labels.all_text_contents())
 

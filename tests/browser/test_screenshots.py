@@ -32,6 +32,7 @@ PICTURES = {
     "stack-light": Picture("?stack=encoder&num_layers=6&layer=2&head=1", 3, 1150, {}),
     "model-light": Picture("your_model?model=built-in", 3, 980, {}),
     "compare-light": Picture("compare", 2, 900, {}),
+    "long-light": Picture("?source=positional&query_len=16384&num_heads=8&embed_dim=64&mask=causal", 2, 1000, {}),
     "phone": Picture("", 2, 844, PHONE),
 }
 

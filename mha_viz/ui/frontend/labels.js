@@ -56,11 +56,11 @@ export function shortened(text, room) {
   return letters.join("") + "…";
 }
 
-// The labels along an axis: `text` gives that of one cell.
+// The labels along an axis: `text` gives that of one cell. Room is `reserved` where names come with a zoom.
 export function labels(tokens, count, room, reserved = 0) {
   const named = tokens.length === count && tokens.some((token, i) => token !== String(i));
   const texts = named ? tokens.map((token) => shortened(visible(token), room)) : numbers(count);
-  const widest = texts.reduce((most, text) => Math.max(most, measuring.measureText(text).width), Math.max(8, reserved));
+  const widest = texts.reduce((most, text) => Math.max(most, measuring.measureText(text).width), 8);
   return { text: named ? (i) => texts[i] : String, named, reserved, from: 0, to: count, widest: Math.ceil(widest) };
 }
 

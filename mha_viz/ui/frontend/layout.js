@@ -27,7 +27,7 @@ function panelSize(panel, room, single) {
 
 function axisLabels(figure, [first], narrow) {
   const room = narrow ? 62 : 116;
-  const reserved = (side) => (figure.named?.[side] ? (narrow ? 48 : 80) : 0);
+  const reserved = (side) => (figure.named?.[side] ? 48 : 0);
   return [labels(figure.queries, first.rows, room, reserved(0)), labels(figure.keys, first.columns, room, reserved(1))];
 }
 
@@ -53,7 +53,7 @@ export function arrange(figure, width, font) {
   const [query, key] = axisLabels(figure, figure.panels, narrow);
   const mapped = first.rows > MAPPED || first.side > 1;
   const columns = columnCount(figure, width, bars);
-  const left = query.widest + 8 + (figure.queryTitle ? 24 : 0);
+  const left = Math.max(query.widest, query.reserved) + 8 + (figure.queryTitle ? 24 : 0);
   const beside = narrow ? 12 : Math.max(bars === 1 ? 92 : 12, mapped ? MAP + 20 : 0);
   const gap = 14 + (bars > 1 ? BAR : 0);
   const available = (width - left - beside - gap * (columns - 1) - (bars > 1 ? 46 : 0)) / columns;
@@ -69,7 +69,7 @@ export function arrange(figure, width, font) {
     last: i + columns >= count,
   }));
   const upright = xTicks(key, size.width / first.columns).tickangle !== 0;
-  const bottom = (upright || key.reserved ? key.widest : FONT_SIZE) + 12 + (figure.keyTitle ? 18 : 0);
+  const bottom = Math.max(upright ? key.widest : FONT_SIZE, key.reserved) + 12 + (figure.keyTitle ? 18 : 0);
   const gridHeight = rows * (size.height + titled) + (rows - 1) * 12;
   const below = narrow ? Math.max(bars === 1 ? 64 : 0, mapped ? MAP + 12 : 0) : 0;
   const place = { width, height: STRIP + gridHeight + bottom + below, boxes, query, key, left, bottom, bars, narrow, gridHeight };
