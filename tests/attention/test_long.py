@@ -119,6 +119,6 @@ def test_the_estimate_counts_what_a_streamed_layer_holds() -> None:
     layer = long.run(s).layers[0]
     assert layer.streamed is not None
     layer.stats()
-    operands = layer.streamed._operands
-    held = operands.query.nbytes + operands.key.nbytes + sum(p.nbytes for p in layer.streamed._passes.values())
-    assert held <= memory.streamed_estimate(s, sizes(s)) + 8 * 512 * 512 * 2 * 2
+    overviews = 2 * 2 * 4 * layer.overview(0).numel()  # of both heads, by max and mean
+    held = layer.streamed.nbytes - overviews
+    assert 0.3 * memory.streamed_estimate(s, sizes(s)) <= held <= memory.streamed_estimate(s, sizes(s))

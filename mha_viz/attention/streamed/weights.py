@@ -72,6 +72,12 @@ class StreamedAttention:
         self._passes = Passes(limit_mb * 2**20)
 
     @property
+    def nbytes(self) -> int:
+        """How many bytes it holds now: what the weights are computed from, and what passes have found."""
+        own = [self._operands.query, self._operands.key, self._operands.value]
+        return int(self._passes.nbytes) + sum(tensor.nbytes for tensor in own if tensor is not None)
+
+    @property
     def shape(self) -> tuple[int, int, int, int]:
         """N, H, L and S of the weights, extra columns included."""
         n, heads, length, _ = self._operands.query.shape
