@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import streamlit as st
@@ -22,6 +21,7 @@ from mha_viz.ui import (
     origin,
     plot,
     state,
+    threads,
 )
 from mha_viz.ui.long_results import PICTURES, STATISTICS, Layer, together
 from mha_viz.ui.origin import Origin
@@ -42,7 +42,7 @@ def everything(source: Origin, run: Run, view: View) -> None:
     pictures(source, run, view, find, found)
     if all(head is not None for head in found):
         detail(source, run, view, find, [head for head in found if head is not None])
-    time.sleep(PAUSE)
+    threads.rest(PAUSE)
     with top:
         bar(run, view)
     long_cell.row(run, view)

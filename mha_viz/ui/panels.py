@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import streamlit as st
 
 from mha_viz.attention import stats
@@ -11,7 +9,18 @@ from mha_viz.attention.records import Run
 from mha_viz.figures import rows
 from mha_viz.figures.grammar import Spec
 from mha_viz.figures.mosaic import layer_at, outlined
-from mha_viz.ui import cached, cell_panels, controls, depth_panels, long_panels, plot, share_panels, state, words
+from mha_viz.ui import (
+    cached,
+    cell_panels,
+    controls,
+    depth_panels,
+    long_panels,
+    plot,
+    share_panels,
+    state,
+    threads,
+    words,
+)
 from mha_viz.ui.origin import Origin
 from mha_viz.ui.view import HEATMAP, LINES, View
 
@@ -38,7 +47,7 @@ def everything(source: Origin, run: Run) -> None:
         overview(source, run, view)
     pictures(source, run, view)
     detail(source, run, view)
-    time.sleep(PAUSE)
+    threads.rest(PAUSE)
     with top:
         controls.view_bar(run, view)
     cell_panels.made_of(run, view)

@@ -1,8 +1,19 @@
-"""How many threads torch uses while pages are drawn: every rerun has a thread of its own."""
+"""How pages share the processor: every run of a page has a thread of its own, and all of them one interpreter."""
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+
+PATIENCE = 1.0
+"""Seconds that a page waits for the one before it: some wait for the processor longer than they use it."""
+
+_line = threading.Lock()
+_mine = threading.local()
 
 
 def settle() -> None:
@@ -12,3 +23,34 @@ def settle() -> None:
     its number hands it over.
     """
     torch.get_num_threads()
+
+
+@contextmanager
+def in_line() -> Iterator[None]:
+    """Draw a page after the one that is being drawn; or after `PATIENCE` seconds at its side.
+
+    Threads that want the interpreter at once take it from each other every few milliseconds, and the thread that
+    receives and sends waits behind all of them: a class of sixty then waits several times longer than in line.
+    """
+    settle()
+    _mine.inside, _mine.first = True, _line.acquire(timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        step_aside()
+        _mine.inside = False
+
+
+def step_aside() -> None:
+    """Let the next page be drawn: what follows takes long, and mostly without the interpreter."""
+    if getattr(_mine, "first", False):
+        _mine.first = False
+        _line.release()
+
+
+def rest(seconds: float) -> None:
+    """Draw nothing for so long, while the next page may be drawn, and line up again."""
+    step_aside()
+    time.sleep(seconds)
+    if getattr(_mine, "inside", False):
+        _mine.first = _line.acquire(timeout=PATIENCE)

@@ -13,7 +13,7 @@ from streamlit.runtime.scriptrunner import StopException, get_script_run_ctx
 from streamlit.runtime.scriptrunner_utils.script_requests import ScriptRequestType
 from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext
 
-from mha_viz.ui import turns
+from mha_viz.ui import threads, turns
 
 
 @contextmanager
@@ -26,6 +26,7 @@ def turn(needless: Callable[[], bool]) -> Iterator[None]:
     Raises:
         CapacityError: The line is full.
     """
+    threads.step_aside()
     context = get_script_run_ctx(suppress_warning=True)
     if context is None:  # a download, which Streamlit makes in a thread of its own
         with turns.of_server().turn(f"thread {threading.get_ident()}", needless=needless):

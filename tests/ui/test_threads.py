@@ -1,0 +1,111 @@
+"""Pages are drawn one after the other, and nobody waits for a page that computes for long."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from mha_viz.ui import threads
+
+SOON = 20.0
+
+
+class Page(threading.Thread):
+    """Somebody whose page is drawn until it is let go."""
+
+    def __init__(self, *, aside: bool = False) -> None:
+        super().__init__(daemon=True)
+        self._aside = aside
+        self.drawing, self.end = threading.Event(), threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        with threads.in_line():
+            if self._aside:
+                threads.step_aside()
+            self.drawing.set()
+            self.end.wait(SOON)
+
+    def ends(self) -> None:
+        self.end.set()
+        self.join(SOON)
+
+
+def test_a_page_waits_for_the_one_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "PATIENCE", SOON)
+    first = Page()
+    assert first.drawing.wait(SOON)
+    second = Page()
+    assert not second.drawing.wait(0.1)
+    first.ends()
+    assert second.drawing.wait(SOON)
+    second.ends()
+
+
+def test_no_page_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "PATIENCE", 0.05)
+    first = Page()
+    assert first.drawing.wait(SOON)
+    second = Page()
+    assert second.drawing.wait(SOON)
+    second.ends()  # it was not first, so it lets nobody else in
+    monkeypatch.setattr(threads, "PATIENCE", SOON)
+    third = Page()
+    assert not third.drawing.wait(0.1)
+    first.ends()
+    assert third.drawing.wait(SOON)
+    third.ends()
+
+
+def test_who_computes_for_long_lets_the_next_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "PATIENCE", SOON)
+    first = Page(aside=True)
+    assert first.drawing.wait(SOON)
+    second = Page()
+    assert second.drawing.wait(SOON)
+    first.ends()  # it has stepped aside already: the second one keeps its place
+    third = Page()
+    assert not third.drawing.wait(0.1)
+    second.ends()
+    assert third.drawing.wait(SOON)
+    third.ends()
+
+
+def test_an_error_on_a_page_lets_the_next_one_draw() -> None:
+    with pytest.raises(ZeroDivisionError), threads.in_line():
+        1 / 0  # noqa: B018
+    page = Page()
+    assert page.drawing.wait(0.5)
+    page.ends()
+
+
+def test_outside_of_a_page_stepping_aside_does_nothing() -> None:
+    threads.step_aside()
+    page = Page()
+    assert page.drawing.wait(0.5)
+    page.ends()
+
+
+def test_a_page_that_rests_lets_the_next_one_draw_and_lines_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "PATIENCE", SOON)
+    rested, end = threading.Event(), threading.Event()
+
+    def draw() -> None:
+        with threads.in_line():
+            threads.rest(0.2)
+            rested.set()
+            end.wait(SOON)
+
+    first = threading.Thread(target=draw, daemon=True)
+    first.start()
+    second = Page()
+    assert second.drawing.wait(SOON)
+    assert not rested.wait(0.4)
+    second.ends()
+    assert rested.wait(SOON)
+    third = Page()
+    assert not third.drawing.wait(0.1)
+    end.set()
+    assert third.drawing.wait(SOON)
+    third.ends()
