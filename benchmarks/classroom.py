@@ -1,8 +1,9 @@
 """A class at once: N websocket sessions, each changing a setting every second, against one server process.
 
-`own settings`: everybody looks at other settings, so that every change is computed. `same link`: everybody makes the
-same change within the same second, as when a teacher says so. `beside heavy work`: own settings again, while one more
-person asks for one large run after the other.
+`one link`: everybody makes the same change within the same second, as when a teacher says so. `own settings`: everybody
+looks at other settings, so that every change is computed. `beside 32,768 tokens`: the same, while one more person looks
+at the whole of a long sequence, and then at the next. `2 processes`: half of the class sits at a second server, as
+`deploy/nginx.conf` seats them.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import asyncio
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -24,7 +26,7 @@ from benchmarks.table import Measured as Measurements
 from benchmarks.table import Table, load
 
 LINK = "source=normal&query_len=64&num_heads=8&mask=full"
-HEAVY = "source=normal&query_len=2048&num_heads=8&mask=causal"
+HEAVY = "source=normal&query_len=32768&num_heads=8&mask=causal"
 PERIOD = 1.0
 AT_ONCE = 8
 """How many pages load at the same time at the start; browsers would spread theirs over longer."""
@@ -37,7 +39,6 @@ class Measured:
     changes: list[float] = field(default_factory=list)
     figures: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    heavy: list[float] = field(default_factory=list)
     server_cpu: float = 0.0
     own_cpu: float = 0.0
 
@@ -54,17 +55,17 @@ def quantile(values: Sequence[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
 
 
-async def joined(stack: AsyncExitStack, app: App, people: int) -> list[Session]:
-    """Open the sessions of a class and load the page in each."""
+async def joined(stack: AsyncExitStack, apps: Sequence[App], people: int) -> list[Session]:
+    """Open the sessions of a class, by turns at each server, and load the page in each."""
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def join() -> Session:
+    async def join(app: App) -> Session:
         async with gate:
             visitor = await stack.enter_async_context(Session(app.url, LINK))
             await visitor.load()
             return visitor
 
-    return list(await asyncio.gather(*(join() for _ in range(people))))
+    return list(await asyncio.gather(*(join(apps[i % len(apps)]) for i in range(people))))
 
 
 async def busy(visitor: Session, seed: Callable[[int], int], start: float, seconds: float, found: Measured) -> None:
@@ -84,19 +85,22 @@ async def busy(visitor: Session, seed: Callable[[int], int], start: float, secon
 
 
 async def heavy(app: App, found: Measured) -> None:
-    """Ask for one large run after the other until cancelled."""
+    """Look at one long sequence after the other, each until all of it is computed, until cancelled."""
     async with Session(app.url, HEAVY) as visitor:
-        await visitor.load()
-        for seed in range(1, 1_000_000):
-            reply = await visitor.change("seed", seed)
-            found.heavy.append(reply.seconds)
+        reply = await visitor.load()
+        for seed in count(1):
+            while visitor.watched:
+                reply = await visitor.watch()
             found.errors += reply.errors
+            reply = await visitor.change("seed", seed)
 
 
-async def lesson(app: App, visitors: Sequence[Session], seconds: float, *, same: bool, round_number: int) -> Measured:
+async def lesson(
+    apps: Sequence[App], visitors: Sequence[Session], seconds: float, *, same: bool, round_number: int
+) -> Measured:
     """Let everybody change a setting every second, spread over the second."""
     found = Measured()
-    cpu, own = app.cpu(), psutil.Process().cpu_times()
+    cpu, own = sum(app.cpu() for app in apps), psutil.Process().cpu_times()
     start = time.perf_counter()
     turns = []
     for i, visitor in enumerate(visitors):
@@ -109,26 +113,29 @@ async def lesson(app: App, visitors: Sequence[Session], seconds: float, *, same:
         turns.append(busy(visitor, seed, begins, seconds, found))
     await asyncio.gather(*turns)
     took, used = time.perf_counter() - start, psutil.Process().cpu_times()
-    found.server_cpu = (app.cpu() - cpu) / took
+    found.server_cpu = (sum(app.cpu() for app in apps) - cpu) / took
     found.own_cpu = (used.user + used.system - own.user - own.system) / took
     return found
 
 
 async def held(app: App, people: int, seconds: float, changes: Table, memory: Table) -> None:
-    """Run all rounds for one class, and add their rows to the tables."""
+    """Run the rounds for one class at one server, and add their rows to the tables."""
+    async with Session(app.url, LINK) as first:
+        await first.load()
     before = app.rss()
     async with AsyncExitStack() as stack:
-        visitors = await joined(stack, app, people)
+        visitors = await joined(stack, [app], people)
         opened = app.rss()
-        for number, (name, same) in enumerate({"same link": True, "own settings": False}.items()):
-            found = await lesson(app, visitors, seconds, same=same, round_number=number)
-            _add(changes, f"{people}, {name}", found)
-        alone = asyncio.create_task(heavy(app, aside := Measured()))
-        found = await lesson(app, visitors, seconds, same=False, round_number=2)
-        alone.cancel()
-        await asyncio.gather(alone, return_exceptions=True)
-        found.errors += aside.errors
-        _add(changes, f"{people}, own settings beside {len(aside.heavy)} heavy runs", found)
+        for same in (True, False):
+            name = f"{people}, {'one link' if same else 'own settings'}"
+            found = await lesson([app], visitors, seconds, same=same, round_number=2 * same)
+            _add(changes, name, found)
+            beside = asyncio.create_task(heavy(app, aside := Measured()))
+            found = await lesson([app], visitors, seconds, same=same, round_number=2 * same + 1)
+            beside.cancel()
+            await asyncio.gather(beside, return_exceptions=True)
+            found.errors += aside.errors
+            _add(changes, f"{name}, beside 32,768 tokens", found)
         full = app.rss()
     await asyncio.sleep(2)
     left = app.rss()
@@ -137,10 +144,23 @@ async def held(app: App, people: int, seconds: float, changes: Table, memory: Ta
     memory.add(str(people), f"{before:.0f}", each, f"{full:.0f}", f"{left:.0f}", f"{app.rss():.0f}")
 
 
+async def shared(apps: Sequence[App], people: int, seconds: float, changes: Table) -> None:
+    """Let one class sit at several servers, and add a row to the table."""
+    async with AsyncExitStack() as stack:
+        visitors = await joined(stack, apps, people)
+        found = await lesson(apps, visitors, seconds, same=False, round_number=0)
+        _add(changes, f"{people}, own settings, {len(apps)} processes", found)
+
+
 def _add(changes: Table, name: str, found: Measured) -> None:
     changes.add(name, *found.cells())
     for error in sorted(set(found.errors))[:5]:
         print(f"    {found.errors.count(error)} x {error}")
+
+
+def _faults(apps: Sequence[App]) -> None:
+    for line in [line for app in apps for line in app.faults()][:5]:
+        print(f"    in the server's log: {line}")
 
 
 IDLE_SECONDS = 60
@@ -148,8 +168,8 @@ IDLE_SECONDS = 60
 
 
 CHANGES = (
-    "Milliseconds from a change (8 heads × 64 tokens, one change a person and second) to the script's last message, of "
-    "which 40 are a pause that lets the browser paint; `figures`: to the last figure. Server and client: cores used; "
+    "Milliseconds from a change (8 heads × 64 tokens, one change a person and second) to the script's last message, "
+    "`figures`: to the last figure. Server and client: cores used; "
     "load: the machine's, over a minute."
 )
 MEMORY = "Memory of the server in MiB; after a minute without anybody the caches, which are bounded, are dropped."
@@ -160,9 +180,12 @@ def main(people: Sequence[int], seconds: float) -> Measurements:
     names = ("people", "p50", "p95", "p99", "figures p95", "changes", "errors", "server", "client", "load")
     changes = Table(names, CHANGES).show()
     memory = Table(("people", "before", "each", "at the end", "all left", "a minute later"), MEMORY)
-    for count in people:
+    for size in people:
         with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "server.log") as app:
-            asyncio.run(held(app, count, seconds, changes, memory))
-            for line in app.faults()[:5]:
-                print(f"    in the server's log: {line}")
+            asyncio.run(held(app, size, seconds, changes, memory))
+            _faults([app])
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            apps = [stack.enter_context(serving(Path(folder) / f"{number}.log")) for number in range(2)]
+            asyncio.run(shared(apps, size, seconds, changes))
+            _faults(apps)
     return Measurements([changes, memory], versions={"websockets": version("websockets")})

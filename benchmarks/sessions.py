@@ -69,12 +69,17 @@ class Session:
         path: The page, as in `masks`; empty for the first.
         cookie: What a browser would send back to a proxy that keeps each visitor at one server.
         unread: How many messages may wait to be read; with few, whoever does not ask for a reply stops reading.
+
+    Attributes:
+        widgets: The page's controls, by their labels.
+        watched: The parts of the page that draw themselves again and again, and after how many seconds.
     """
 
     def __init__(self, url: str, query: str = "", path: str = "", cookie: str = "", unread: int = 1024) -> None:
         self.unread = unread
         self.url, self.query, self.path, self.cookie = url, query, path, cookie
         self.widgets: dict[str, Widget] = {}
+        self.watched: dict[str, float] = {}
         self.socket: websockets.ClientConnection | None = None
         self._page = ""
         self._kept: dict[str, ForwardMsg] = {}
@@ -110,6 +115,13 @@ class Session:
         start = time.perf_counter()
         await self.send(label, value)
         return await self.replied(timeout, start=start)
+
+    async def watch(self, timeout: float = 120) -> Reply:
+        """Wait as long as the part of the page says that draws itself again and again, and have it drawn."""
+        fragment, seconds = next(iter(self.watched.items()))
+        await asyncio.sleep(seconds)
+        await self._send(ClientState(fragment_id=fragment))
+        return await self.replied(timeout)
 
     async def send(self, label: str, value: Any) -> None:
         """Set a control and wait for nothing."""
@@ -161,6 +173,13 @@ class Session:
                 self._element(message.delta.new_element, message.delta.fragment_id, reply)
         elif kind == "new_session":
             self._page = message.new_session.page_script_hash
+            if not message.metadata.run.fragment_ids:
+                self.watched.clear()
+        elif kind == "auto_rerun":
+            self.watched[message.auto_rerun.fragment_id] = message.auto_rerun.interval
+        elif kind == "stop_auto_rerun":
+            for fragment in message.stop_auto_rerun.fragment_ids:
+                self.watched.pop(fragment, None)
         elif kind == "page_info_changed":
             self.query = message.page_info_changed.query_string
         elif kind == "script_finished":

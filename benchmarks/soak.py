@@ -32,6 +32,7 @@ SETTINGS: dict[str, Sequence[object]] = {
     "source": ("normal", "repeated", "clusters"),
     "mask": ("full", "causal", "causal & window(4)", "window(2)", "random(0.3, 1)", "(q - k < 3) | (k == 0)"),
 }
+AT_FIRST: dict[str, object] = {"seed": 0, "num_heads": 4, "source": "normal", "mask": "causal"}
 PERIOD = 1.0
 SAMPLED = 0.1
 ALLOWED_GROWTH = 0.1
@@ -68,11 +69,13 @@ def difference(query: str, reply: Reply) -> str:
 
 async def visit(visitor: Session, chance: random.Random, end: float, found: Soaked) -> None:
     """Change one setting after the other until the time is over."""
+    held = dict(AT_FIRST)
     while time.monotonic() < end:
         began = time.monotonic()
         name = chance.choice(list(SETTINGS))
+        held[name] = chance.choice([value for value in SETTINGS[name] if value != held[name]])
         try:
-            reply = await visitor.change(name, chance.choice(SETTINGS[name]))
+            reply = await visitor.change(name, held[name])
         except (SessionError, TimeoutError) as error:
             found.errors.append(str(error) or "no answer within 120 s")
             return

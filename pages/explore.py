@@ -1,14 +1,16 @@
 """Explore: set up a layer, its inputs and masks, and see every head's real weights."""
 
+import time
+
 import streamlit as st
 
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import cached, controls, panels, state, style, threads
+from mha_viz.ui import cached, controls, panels, parts, state, style, threads
 
 
-@st.fragment
-def explore() -> None:
-    """Draw the picture and then the controls: a change reruns these and nothing else, what changed first."""
+@st.fragment(key=parts.PICTURE)
+def picture() -> None:
+    """Draw all that depends on the run."""
     with threads.in_line():
         panels.messages()
         try:
@@ -17,10 +19,19 @@ def explore() -> None:
             st.error(str(error))
         else:
             panels.everything(state.scenario(), run)
-        controls.sidebar()
         state.publish()
+
+
+@st.fragment(key=parts.CONTROLS)
+def settings() -> None:
+    """Draw the controls, after the picture."""
+    if not parts.alone():
+        time.sleep(parts.PAUSE)
+    with threads.in_line():
+        controls.sidebar()
 
 
 style.write()
 state.load()
-explore()
+picture()
+settings()

@@ -1,8 +1,10 @@
 """Your model: a run file, a pretrained model, or a capture of your own code."""
 
+import time
+
 import streamlit as st
 
-from mha_viz.ui import model_controls, model_panels, panels, state, style, threads
+from mha_viz.ui import model_controls, model_panels, panels, parts, state, style, threads
 
 
 @st.fragment
@@ -11,6 +13,7 @@ def your_model() -> None:
     threads.settle()
     panels.messages()
     wanting = model_panels.everything()
+    time.sleep(parts.PAUSE)
     model_controls.sidebar(wanting)
     state.publish()
 

@@ -16,7 +16,7 @@ from mha_viz.ui import (
     compare_view,
     compare_words,
     controls,
-    panels,
+    parts,
     plot,
     share_panels,
     state,
@@ -36,7 +36,7 @@ def everything(pair: Pair) -> None:
     view = _within(of.found, state.view())
     top = st.container()
     picture(pair, of, view)
-    time.sleep(panels.PAUSE)
+    time.sleep(parts.PAUSE)
     with top:
         compare_view.bar(of.found, pair)
     cells = of.found.moved(MOST)

@@ -15,7 +15,7 @@ from mha_viz.inputs import store
 from mha_viz.inputs.upload import SUFFIXES, read_upload
 from mha_viz.masks import PATTERNS
 from mha_viz.scenario import DECODER, ENCODER, ENCODER_DECODER, GROUPS, Scenario
-from mha_viz.ui import state
+from mha_viz.ui import parts, state
 from mha_viz.ui.view import HEATMAP, View
 
 FIELDS_OF_SOURCE = {
@@ -63,12 +63,20 @@ def group(name: str, *, whole: bool = False) -> None:
 def history(*, redo: bool = False) -> None:
     """Draw the buttons that go back and, if asked for, forth in the settings."""
     with st.container(horizontal=True):
-        st.button("Undo", on_click=state.undo, help="Take back the last change of settings.", width="stretch")
+        about = "Take back the last change of settings."
+        st.button("Undo", on_click=_all_anew, args=(state.undo,), help=about, width="stretch")
         if redo:
             about = "Make the change again that was taken back."
-            st.button("Redo", on_click=state.redo, help=about, disabled=not state.undone(), width="stretch")
+            disabled = not state.undone()
+            st.button("Redo", on_click=_all_anew, args=(state.redo,), help=about, disabled=disabled, width="stretch")
         about = "Back to the first picture; Undo works."
-        st.button("Start over", on_click=state.start_over, help=about, width="stretch")
+        st.button("Start over", on_click=_all_anew, args=(state.start_over,), help=about, width="stretch")
+
+
+def _all_anew(act: Callable[..., None], *values: Any) -> None:
+    """Do what may change everything that is shown."""
+    act(*values)
+    parts.redraw(parts.PICTURE, parts.CONTROLS)
 
 
 def open_example(example: gallery.Example) -> None:
@@ -84,7 +92,7 @@ def _offer(name: str, label: str, options: list[str], choose: Callable[[str], No
 
     def act() -> None:
         if st.session_state[key] is not None:
-            choose(st.session_state[key])
+            _all_anew(choose, st.session_state[key])
 
     st.selectbox(label, options, index=None, key=key, on_change=act, placeholder=label, label_visibility="collapsed")
 
@@ -206,7 +214,7 @@ def _commit(name: str) -> None:
     _, optional = settings.kinds(Scenario)[name]
     if value is None and not optional:
         value = settings.default_of(Scenario, name)
-    state.change(**{name: value})
+    parts.change(name, value, st.session_state[f"w:{name}"])
 
 
 def _uploader(name: str) -> None:
@@ -218,8 +226,8 @@ def _uploader(name: str) -> None:
         type=[s.removeprefix(".") for s in SUFFIXES],
         key=f"w:{name}",
         help=about.help,
-        on_change=_take_file,
-        args=(name,),
+        on_change=_all_anew,
+        args=(_take_file, name),
     )
     if current:
         st.caption("in use: " + plain(current.partition(" ")[2]))

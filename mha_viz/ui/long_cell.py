@@ -32,19 +32,19 @@ def go_to(shape: Shape) -> None:
         st.form_submit_button("Go", on_click=_go, args=(shape,))
 
 
-def wanted(shape: Shape) -> tuple[int, int] | None:
-    """Return query and key that somebody wanted to go to; a number alone stands for both."""
+def wanted(shape: Shape) -> tuple[int, int, int] | None:
+    """Return query and key of the cell to go to, and how often somebody has gone; a number alone stands for both."""
     asked = [st.session_state.get(name) for name in (QUERY, KEY)]
     given = [number for number in asked if number is not None]
     if not given:
         return None
     query, key = (int(given[0]) if number is None else int(number) for number in asked)
-    return min(query, shape[2] - 1), min(key, shape[3] - 1)
+    return min(query, shape[2] - 1), min(key, shape[3] - 1), state.times_gone()
 
 
 def _go(shape: Shape) -> None:
     if (cell := wanted(shape)) is not None:
-        state.look(query=cell[0], key=cell[1])
+        state.go(query=cell[0], key=cell[1])
 
 
 def row(run: Run, view: View) -> None:

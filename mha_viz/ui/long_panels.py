@@ -21,14 +21,10 @@ from mha_viz.ui import (
     origin,
     plot,
     state,
-    threads,
 )
 from mha_viz.ui.long_results import PICTURES, STATISTICS, Layer, together
 from mha_viz.ui.origin import Origin
 from mha_viz.ui.view import HEATMAP, View
-
-PAUSE = 0.04
-"""Seconds between the figures and the rest, in which the browser paints them."""
 
 
 def everything(source: Origin, run: Run, view: View) -> None:
@@ -42,7 +38,6 @@ def everything(source: Origin, run: Run, view: View) -> None:
     pictures(source, run, view, find, found)
     if all(head is not None for head in found):
         detail(source, run, view, find, [head for head in found if head is not None])
-    threads.rest(PAUSE)
     with top:
         bar(run, view)
     long_cell.row(run, view)

@@ -18,14 +18,10 @@ from mha_viz.ui import (
     plot,
     share_panels,
     state,
-    threads,
     words,
 )
 from mha_viz.ui.origin import Origin
 from mha_viz.ui.view import HEATMAP, LINES, View
-
-PAUSE = 0.04
-"""Seconds between the figures and the rest, in which the browser paints them before it takes in unchanged widgets."""
 
 
 def messages() -> None:
@@ -47,7 +43,6 @@ def everything(source: Origin, run: Run) -> None:
         overview(source, run, view)
     pictures(source, run, view)
     detail(source, run, view)
-    threads.rest(PAUSE)
     with top:
         controls.view_bar(run, view)
     cell_panels.made_of(run, view)

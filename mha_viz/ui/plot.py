@@ -82,7 +82,7 @@ def heatmaps(
     heading: str = "",
     lines: Sequence[str] = (),
     finer: Finer | None = None,
-    goto: tuple[int, int] | None = None,
+    goto: tuple[int, int, int] | None = None,
 ) -> None:
     """Draw a figure of attention heatmaps, or any other Plotly figure, in the width that there is.
 
@@ -107,7 +107,7 @@ def heatmaps(
         lines: lines of text below the figure.
         finer: where the browser gets finer cells from when somebody zooms in; all panels are then pooled over its
             blocks, and `selected`, `marked`, `goto` and `clicked(key)` count in cells of the whole.
-        goto: (query, key) of a cell to outline, and to zoom to whenever it is another one than before.
+        goto: (query, key, count) of a cell to outline and to zoom to; with a new count it is zoomed to again.
     """
     finer = None if finer is not None and finer.side == 1 else finer  # every cell is there already
     if _component_runs():

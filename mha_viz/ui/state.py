@@ -35,10 +35,12 @@ CHOSEN: dict[type, str] = {
     Pair: "mha_pair",
 }
 """The settings that pages act on, all of which the link carries and `undo` brings back; no two share a field's name."""
-VIEW = "mha_view"
+VIEW, GONE = "mha_view", "mha_gone"
 HISTORY, FUTURE = "mha_history", "mha_future"
 PENDING, PROBLEM, NOTES = "mha_pending", "mha_problem", "mha_notes"
 MAX_HISTORY = 100
+DECISIVE = ("source", "stack")
+"""Settings that decide which others have a control."""
 
 
 def load() -> None:
@@ -56,7 +58,7 @@ def load() -> None:
     strange = [name for name, _ in _url_items() if all(name in names for names in unknown)]
     notes = [f"The link's setting {name[:60]!r} is not known to this version and was left out." for name in strange]
     notes += [f"{error} The link's value was left out." for error in dict.fromkeys(map(str, errors))]
-    st.session_state.update({HISTORY: [], FUTURE: [], PENDING: {}, PROBLEM: "", NOTES: notes})
+    st.session_state.update({HISTORY: [], FUTURE: [], PENDING: {}, PROBLEM: "", NOTES: notes, GONE: 0})
 
 
 def _url_items() -> list[tuple[str, str]]:
@@ -99,6 +101,11 @@ def problem() -> str:
 def shown(name: str) -> Any:
     """Return what the control of a Scenario's field shows: what was typed, even if it is not valid yet."""
     return st.session_state[PENDING].get(name, getattr(scenario(), name))
+
+
+def all_shown() -> dict[str, Any]:
+    """Return `shown` of every field."""
+    return {**vars(scenario()), **st.session_state[PENDING]}
 
 
 def change(**values: Any) -> None:
@@ -149,6 +156,17 @@ def bring(kind: type[Any], **values: Any) -> None:
 def look(**values: Any) -> None:
     """Change the View."""
     st.session_state[VIEW] = replace(view(), **values)
+
+
+def go(query: int, key: int) -> None:
+    """Look at a cell, and have figures zoom to it, once more if they did before."""
+    look(query=query, key=key)
+    st.session_state[GONE] += 1
+
+
+def times_gone() -> int:
+    """Return how often the session has gone to a cell."""
+    return int(st.session_state[GONE])
 
 
 def undo() -> None:

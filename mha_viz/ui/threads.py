@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -27,18 +26,17 @@ def settle() -> None:
 
 @contextmanager
 def in_line() -> Iterator[None]:
-    """Draw a page after the one that is being drawn; or after `PATIENCE` seconds at its side.
+    """Draw a page, or a part of one, after the one that is being drawn; or after `PATIENCE` seconds at its side.
 
     Threads that want the interpreter at once take it from each other every few milliseconds, and the thread that
-    receives and sends waits behind all of them: a class of sixty then waits several times longer than in line.
+    receives and sends waits behind all of them: a class of sixty then has to wait ten times longer than in line.
     """
     settle()
-    _mine.inside, _mine.first = True, _line.acquire(timeout=PATIENCE)
+    _mine.first = _line.acquire(timeout=PATIENCE)
     try:
         yield
     finally:
         step_aside()
-        _mine.inside = False
 
 
 def step_aside() -> None:
@@ -46,11 +44,3 @@ def step_aside() -> None:
     if getattr(_mine, "first", False):
         _mine.first = False
         _line.release()
-
-
-def rest(seconds: float) -> None:
-    """Draw nothing for so long, while the next page may be drawn, and line up again."""
-    step_aside()
-    time.sleep(seconds)
-    if getattr(_mine, "inside", False):
-        _mine.first = _line.acquire(timeout=PATIENCE)

@@ -52,7 +52,7 @@ def encode(
     lines: Sequence[str] = (),
     paint: Paint | None = None,
     finer: Finer | None = None,
-    goto: tuple[int, int] | None = None,
+    goto: tuple[int, int, int] | None = None,
     inline_limit: int = INLINE_LIMIT,
     deferred: bool | None = None,
     revision: str | None = None,
@@ -70,7 +70,7 @@ def encode(
         lines: lines of text below it.
         paint: which panels can be painted on, if any.
         finer: where the browser gets finer cells from; all panels are then blocks of its cells.
-        goto: (query, key) of a cell to zoom to.
+        goto: (query, key, count) of a cell to zoom to; with a new count again.
         inline_limit: bytes of exact values up to which they are sent along.
         deferred: whether more than that may wait on the server; by default, if the server has the route.
         revision: what `data-painted` shows once this is on the screen, different for different figures; by default a

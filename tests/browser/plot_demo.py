@@ -198,7 +198,7 @@ def long_figure(panels: int, step: int, goto: str, named: bool, pending: int) ->
     titles = [{"title": f"head {p}", "xaxis": axis("x", p), "yaxis": axis("y", p)} for p in places]
     meta = {"panels": [about | {"pending": p == pending} for p, about in enumerate(titles)], "columns": 4}
     meta |= {"query_title": "query", "key_title": "key"}
-    to = tuple(map(int, goto.split("-"))) if goto else None
+    to = (*map(int, goto.split("-")), 1) if goto else None
     chosen = st.session_state.get("chosen")
     plot.heatmaps(
         {"data": data, "layout": {"meta": meta}},

@@ -45,6 +45,10 @@ def test_a_token_is_gone_to_and_its_weight_is_exact(page, app_url):
     assert abs(query - 6_000) < 40
     assert abs(key - 1_234) < 40
     assert float(re.search(r"weight\s+([\d.e-]+)", said)[1]) == pytest.approx(expected, rel=1e-4)
+    page.mouse.dblclick(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    until(lambda: "16 × 16 weights" in note(page))
+    page.get_by_role("button", name="Go", exact=True).click()  # to the same cell once more
+    until(lambda: "Exact weights" in note(page))
 
 
 def test_a_block_that_is_chosen_opens_its_largest_weight(page, app_url):

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import classroom, soak
 from benchmarks.process import App, serving
+from benchmarks.sessions import Reply, Session
 from benchmarks.soak import Soaked
 from tests.coroutines import completed
 
@@ -25,8 +26,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 def test_everybody_in_a_class_gets_an_answer_to_every_change(app: App, same: bool) -> None:
     async def story() -> classroom.Measured:
         async with AsyncExitStack() as stack:
-            visitors = await classroom.joined(stack, app, 5)
-            return await classroom.lesson(app, visitors, 2, same=same, round_number=int(same))
+            visitors = await classroom.joined(stack, [app], 5)
+            return await classroom.lesson([app], visitors, 2, same=same, round_number=int(same))
 
     found = completed(asyncio.wait_for(story(), 60))
     assert found.errors == []
@@ -54,3 +55,18 @@ def test_a_soak_notices_wrong_numbers_and_growth(monkeypatch: pytest.MonkeyPatch
 def test_quantiles() -> None:
     assert classroom.quantile(range(100), 0.95) == 95
     assert classroom.quantile([7.0], 0.99) == 7.0
+
+
+def test_a_session_watches_a_long_sequence_until_all_of_it_is_computed(app: App) -> None:
+    async def story() -> tuple[int, Reply]:
+        async with Session(app.url, "source=normal&query_len=24576&num_heads=2&embed_dim=16") as visitor:
+            await visitor.load()
+            looks = 0
+            while visitor.watched:
+                reply = await visitor.watch()
+                looks += 1
+            return looks, reply
+
+    looks, last = completed(asyncio.wait_for(story(), 100))
+    assert looks > 1
+    assert "long:detail" in last.figures

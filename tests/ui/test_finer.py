@@ -146,8 +146,8 @@ class TestEncode:
         assert len(sources) == 0
 
     def test_where_to_go_travels_in_the_frame(self):
-        header, _ = opened(wire.encode(figure(source()), finer=source(), goto=(49, 3)))
-        assert header["frame"]["goto"] == [49, 3]
+        header, _ = opened(wire.encode(figure(source()), finer=source(), goto=(49, 3, 1)))
+        assert header["frame"]["goto"] == [49, 3, 1]
 
     def test_a_pending_panel_sends_no_cells_and_changes_no_figure(self):
         whole, _ = opened(wire.encode(figure(source()), finer=source()))

@@ -85,27 +85,3 @@ def test_outside_of_a_page_stepping_aside_does_nothing() -> None:
     page = Page()
     assert page.drawing.wait(0.5)
     page.ends()
-
-
-def test_a_page_that_rests_lets_the_next_one_draw_and_lines_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "PATIENCE", SOON)
-    rested, end = threading.Event(), threading.Event()
-
-    def draw() -> None:
-        with threads.in_line():
-            threads.rest(0.2)
-            rested.set()
-            end.wait(SOON)
-
-    first = threading.Thread(target=draw, daemon=True)
-    first.start()
-    second = Page()
-    assert second.drawing.wait(SOON)
-    assert not rested.wait(0.4)
-    second.ends()
-    assert rested.wait(SOON)
-    third = Page()
-    assert not third.drawing.wait(0.1)
-    end.set()
-    assert third.drawing.wait(SOON)
-    third.ends()

@@ -16,7 +16,8 @@ from mha_viz.attention.streamed.operands import Operands
 from mha_viz.attention.streamed.recording import record, record_rows
 from mha_viz.attention.streamed.results import HeadPass, RowStatistics
 from mha_viz.attention.streamed.row_block import RowBlock, Scratch
-from mha_viz.attention.streamed.workers import Stop, Stopped, Task
+from mha_viz.attention.streamed.signals import Stop
+from mha_viz.attention.streamed.workers import Stopped, Task
 
 TASKS = 64  # parts of a pass, each for one thread at a time: progress moves and others get their turn this often
 

@@ -14,8 +14,9 @@ from typing import TypeVar
 
 import torch
 
+from mha_viz.attention.streamed.signals import Stop
+
 T = TypeVar("T")
-Stop = Callable[[], bool]
 Task = Callable[[Stop], T]
 
 POLL = 0.05  # seconds between two looks at whether the caller wants to stop
