@@ -64,7 +64,11 @@ class Job:
         return who in self._left
 
     def stop(self) -> bool:
-        """Return whether nobody looks at it any more; the computation asks this now and then."""
+        """Return whether nobody looks at it any more; the computation asks this before each of its steps.
+
+        While a page is being drawn, it has to wait a moment for the answer: whoever draws needs the interpreter more.
+        """
+        threads.let_pass()
         with self._lock:
             return all(self._clock() - at > UNSEEN for at in self._seen.values())
 

@@ -10,6 +10,8 @@ import torch
 
 PATIENCE = 1.0
 """Seconds that a page waits for the one before it: some wait for the processor longer than they use it."""
+POLITENESS = 0.02
+"""Seconds that a step of a long computation waits at most, so that it goes on in the most crowded class."""
 
 _line = threading.Lock()
 _mine = threading.local()
@@ -37,6 +39,12 @@ def in_line() -> Iterator[None]:
         yield
     finally:
         step_aside()
+
+
+def let_pass() -> None:
+    """Wait a moment if a page is being drawn: to be called between the steps of a long computation."""
+    if _line.acquire(timeout=POLITENESS):
+        _line.release()
 
 
 def step_aside() -> None:

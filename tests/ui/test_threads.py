@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -85,3 +86,16 @@ def test_outside_of_a_page_stepping_aside_does_nothing() -> None:
     page = Page()
     assert page.drawing.wait(0.5)
     page.ends()
+
+
+def test_a_long_computation_lets_a_page_pass_and_goes_on_after_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads.let_pass()  # nobody is drawing
+    page = Page()
+    assert page.drawing.wait(SOON)
+    started = time.monotonic()
+    threads.let_pass()
+    assert time.monotonic() - started >= threads.POLITENESS
+    monkeypatch.setattr(threads, "POLITENESS", SOON)
+    threading.Timer(0.1, page.end.set).start()
+    threads.let_pass()
+    assert time.monotonic() - started < SOON

@@ -107,7 +107,8 @@ class StreamedAttention:
             size: Rows and columns of the overviews, at most; from 64 to 4,096.
             rows: Find the statistics of each row too.
             output: Find weights · V too, with the statistics.
-            stop: Called from this thread some times a second; the pass ends when it returns True.
+            stop: Called in this thread, and in those that compute, some times a second; the pass ends when it
+                returns True.
             progress: Called from this thread with the share that is done, from 0 to 1.
 
         Raises:

@@ -34,7 +34,7 @@ def in_order(tasks: Sequence[Task[T]], threads: int, stop: Stop) -> Iterator[T]:
     Args:
         tasks: Each is given a function that says whether to give up.
         threads: How many may run at once; 1 runs them in this thread.
-        stop: Called in this thread now and then.
+        stop: Called now and then in this thread, and in those that compute before each of their steps.
 
     Raises:
         Stopped: `stop` returned True; no task is running any more.
@@ -54,7 +54,7 @@ def in_order(tasks: Sequence[Task[T]], threads: int, stop: Stop) -> Iterator[T]:
         while waiting or running:
             # Few at a time, so that the passes of several people take turns.
             while waiting and len(running) < 2 * threads:
-                running.append(pool.submit(waiting.popleft(), given_up.is_set))
+                running.append(pool.submit(waiting.popleft(), lambda: given_up.is_set() or stop()))
             while not running[0].done():
                 if stop():
                     raise Stopped
