@@ -218,12 +218,13 @@ def test_the_end_of_the_server_stops_all_jobs_first(here: Jobs) -> None:
 
 def test_a_process_that_ends_in_the_middle_of_a_job_ends_well() -> None:
     script = """
+import time
 from mha_viz.attention import long
 from mha_viz.scenario import Scenario
 from mha_viz.ui import long_results
 layer = long_results.Layer("key", long.run(Scenario(source="normal", query_len=60_000)).layers[0].streamed, 0)
 job = long_results.PICTURES.start(layer, "somebody")
-while job.share == 0: pass
+while job.share == 0: time.sleep(0.01)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
