@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mha_viz.attention.streamed.row_block import RowBlock
+from mha_viz.attention.streamed.row_block import RowBlock, pool
+
+GROUP = 8
+"""Blocks whose largest are looked at first: to choose from all at once takes twice as long."""
 
 
 def largest_keys(block: RowBlock, held: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -23,7 +26,7 @@ def largest_keys(block: RowBlock, held: Tensor, count: int) -> tuple[Tensor, Ten
         nothing = held.new_full((block.count, count), torch.nan)
         return torch.full(nothing.shape, -1, device=held.device), nothing
     side, keys = block.side, block.operands.key.shape[2]
-    chosen = block.tops.topk(min(count, len(block.tops)), dim=0).indices  # [blocks, rows]
+    chosen = _largest(block.tops, min(count, len(block.tops)))  # [blocks, rows]
     steps = torch.arange(side, device=held.device)[None, :, None]
     key = (chosen[:, None] * side + steps).flatten(0, 1)  # [candidates, rows]
     place = (_places(block)[chosen][:, None] + steps).flatten(0, 1)
@@ -32,6 +35,18 @@ def largest_keys(block: RowBlock, held: Tensor, count: int) -> tuple[Tensor, Ten
     found = powers.topk(count, dim=0)
     weights = found.values * block.inverse
     return key.gather(0, found.indices).masked_fill_(~(weights > 0), -1).T, weights.T
+
+
+def _largest(tops: Tensor, count: int) -> Tensor:
+    """Return where the `count` largest of each column of [blocks, rows] are, in any order."""
+    if len(tops) <= GROUP * count:
+        return tops.topk(count, dim=0, sorted=False).indices
+    groups = tops.new_empty(-(-len(tops) // GROUP), tops.shape[1])
+    pool(tops, GROUP, torch.amax, groups)
+    steps = torch.arange(GROUP, device=tops.device)[None, :, None]
+    block = (groups.topk(count, dim=0, sorted=False).indices[:, None] * GROUP + steps).flatten(0, 1)
+    found = tops.gather(0, block.clamp(max=len(tops) - 1)).masked_fill_(block >= len(tops), -1.0)
+    return block.gather(0, found.topk(count, dim=0, sorted=False).indices)
 
 
 def _places(block: RowBlock) -> Tensor:

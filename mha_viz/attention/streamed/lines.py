@@ -34,10 +34,10 @@ class Lines:
         return max_pool1d(values[None], min(self._side, self._count), ceil_mode=True)[0].T
 
     def sums(self, values: Tensor, factor: Tensor) -> Tensor:
-        """Return the sums of [columns, rows] times a factor for each row, [lines, columns]."""
+        """Return the sums of [columns, rows] times a factor for each row, [lines, columns]; `values` is overwritten."""
         if not self._all_good:
-            values, factor = values.masked_fill(~self._good, 0.0), factor.where(self._good, 0.0)
-        weighted = values * factor
+            values, factor = values.masked_fill_(~self._good, 0.0), factor.where(self._good, 0.0)
+        weighted = values.mul_(factor)
         whole = self._count // self._side
         rest = weighted[:, whole * self._side :]
         parts = [weighted[:, : whole * self._side].unflatten(1, (whole, self._side)).sum(2)] if whole else []

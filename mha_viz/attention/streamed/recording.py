@@ -16,7 +16,7 @@ def record(into: HeadPass, block: RowBlock, side: int) -> None:
 
     Args:
         into: The results of its head; `mean` holds sums until the pass is over.
-        block: Finished.
+        block: Finished; its `sums` are overwritten.
         side: Queries in a row of the overview; the block holds whole ones, or a part of one.
     """
     rows = slice(*block.rows)

@@ -20,7 +20,7 @@ def test_rows_are_pooled_and_those_left_out_are_not(rows: tuple[int, int], side:
         values[:, row], factor[row] = torch.nan, torch.inf
     lines = Lines(rows, side, torch.tensor([row not in out for row in range(count)]))
     assert lines.place == slice(start // side, (stop - 1) // side + 1)
-    largest, sums, filled = lines.largest(values), lines.sums(values, factor), lines.filled(torch.float32)
+    largest, sums, filled = lines.largest(values), lines.sums(values.clone(), factor), lines.filled(torch.float32)
     for index, line in enumerate(range(lines.place.start, lines.place.stop)):
         inside = [row for row in range(count) if (start + row) // side == line and row not in out]
         assert filled[index] == len(inside)
