@@ -127,7 +127,7 @@ async def held(app: App, people: int, seconds: float, changes: Table, memory: Ta
         visitors = await joined(stack, [app], people)
         opened = app.rss()
         for same in (True, False):
-            name = f"{people}, {'one link' if same else 'own settings'}"
+            name = _named(people, same)
             found = await lesson([app], visitors, seconds, same=same, round_number=2 * same)
             _add(changes, name, found)
             beside = asyncio.create_task(heavy(app, aside := Measured()))
@@ -145,11 +145,16 @@ async def held(app: App, people: int, seconds: float, changes: Table, memory: Ta
 
 
 async def shared(apps: Sequence[App], people: int, seconds: float, changes: Table) -> None:
-    """Let one class sit at several servers, and add a row to the table."""
+    """Let one class sit at several servers, and add its rows to the table."""
     async with AsyncExitStack() as stack:
         visitors = await joined(stack, apps, people)
-        found = await lesson(apps, visitors, seconds, same=False, round_number=0)
-        _add(changes, f"{people}, own settings, {len(apps)} processes", found)
+        for same in (True, False):
+            found = await lesson(apps, visitors, seconds, same=same, round_number=int(same))
+            _add(changes, f"{_named(people, same)}, {len(apps)} processes", found)
+
+
+def _named(people: int, same: bool) -> str:
+    return f"{people}, {'one link' if same else 'own settings'}"
 
 
 def _add(changes: Table, name: str, found: Measured) -> None:
