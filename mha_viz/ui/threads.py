@@ -31,7 +31,7 @@ def in_line() -> Iterator[None]:
     """Draw a page, or a part of one, after the one that is being drawn; or after `PATIENCE` seconds at its side.
 
     Threads that want the interpreter at once take it from each other every few milliseconds, and the thread that
-    receives and sends waits behind all of them: a class of sixty then has to wait ten times longer than in line.
+    receives and sends waits behind all of them: a class of sixty then waits several times longer than in line.
     """
     settle()
     _mine.first = _line.acquire(timeout=PATIENCE)
