@@ -1,4 +1,4 @@
-"""A class at once: N websocket sessions, each changing a setting every second, against one server process.
+"""A class at once: N websocket sessions, each changing a setting every second, against one server process or two.
 
 `one link`: everybody makes the same change within the same second, as when a teacher says so. `own settings`: everybody
 looks at other settings, so that every change is computed. `beside 32,768 tokens`: the same, while one more person looks
@@ -174,10 +174,12 @@ IDLE_SECONDS = 60
 
 CHANGES = (
     "Milliseconds from a change (8 heads × 64 tokens, one change a person and second) to the script's last message, "
-    "`figures`: to the last figure. Server and client: cores used; "
-    "load: the machine's, over a minute."
+    "`figures`: to the last figure. Server and client: cores used; load: the machine's, over a minute."
 )
-MEMORY = "Memory of the server in MiB; after a minute without anybody the caches, which are bounded, are dropped."
+MEMORY = (
+    "Memory of the server in MiB, before: after one visitor; after a minute without anybody the caches, which are "
+    "bounded, are dropped."
+)
 
 
 def main(people: Sequence[int], seconds: float) -> Measurements:

@@ -49,6 +49,7 @@ class Reply:
         received: bytes of all messages.
         errors: the texts of `st.error` boxes, which are sentences and not faults.
         texts: all other texts, those of spinners included, in the order in which they came.
+        controls: the labels of the controls that came.
         figures: the bytes of each figure of the plot component, by the element's key.
     """
 
@@ -57,6 +58,7 @@ class Reply:
     received: int = 0
     errors: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    controls: list[str] = field(default_factory=list)
     figures: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -193,6 +195,7 @@ class Session:
         if kind in KINDS:
             shown = getattr(element, kind)
             self.widgets[shown.label] = Widget(shown.id, kind, fragment)
+            reply.controls.append(shown.label)
         elif kind == "exception":
             raise SessionError(f"the app showed {element.exception.type}: {element.exception.message}")
         elif kind == "alert":

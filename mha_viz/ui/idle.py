@@ -19,7 +19,7 @@ from mha_viz.ui import finer, values
 IDLE_VARIABLE = "MHA_VIZ_IDLE_SECONDS"
 """Environment variable: how long nobody must have been there before what is kept for everyone is dropped."""
 EVERY = 1.0
-"""Seconds between two looks. What is new in a second takes 20 ms to walk when sixty people are there."""
+"""Seconds between two looks. What is new in a second takes 25 ms to walk when sixty people are there."""
 THOROUGH = 300
 """At every so many looks all is looked at, and otherwise what is new: walking what is kept takes 0.3 s and more."""
 

@@ -9,17 +9,7 @@ from mha_viz.attention.records import Run
 from mha_viz.figures import rows
 from mha_viz.figures.grammar import Spec
 from mha_viz.figures.mosaic import layer_at, outlined
-from mha_viz.ui import (
-    cached,
-    cell_panels,
-    controls,
-    depth_panels,
-    long_panels,
-    plot,
-    share_panels,
-    state,
-    words,
-)
+from mha_viz.ui import cached, cell_panels, controls, depth_panels, long_panels, plot, share_panels, state, words
 from mha_viz.ui.origin import Origin
 from mha_viz.ui.view import HEATMAP, LINES, View
 

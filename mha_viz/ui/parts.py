@@ -1,8 +1,8 @@
 """The two parts of Explore, the picture and the controls beside it: a change draws again only what it touches.
 
-A control costs the server a third of what a heatmap does, and there are many of them. Streamlit draws the part again
-that holds the control which was changed, and takes away what is not sent again; a callback can name other parts
-instead, at the price of a second run that is short.
+There are many controls, and most changes leave all of them as they are. Streamlit draws the part again that holds the
+control which was changed, and takes away what is not sent again; a callback can end its run and name other parts
+instead, at the price of a second run.
 """
 
 from __future__ import annotations

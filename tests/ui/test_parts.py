@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.process import App, serving
-from benchmarks.sessions import Session
+from benchmarks.sessions import Reply, Session
 from mha_viz.ui import parts
 from tests.coroutines import completed
 
@@ -20,16 +20,42 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         assert server.faults() == []
 
 
-def test_a_change_sends_the_picture_and_other_controls_only_where_they_change(app: App) -> None:
-    async def story() -> tuple[int, int]:
+def replies(app: App, *changes: tuple[str, object]) -> list[Reply]:
+    """Return what comes back from one change after the other."""
+
+    async def story() -> list[Reply]:
         async with Session(app.url, "source=normal&query_len=8&num_heads=2&seed=1") as visitor:
             await visitor.load()
-            picture = await visitor.change("seed", 2)
-            both = await visitor.change("source", "clusters")  # which has other controls
-            return (picture.received, both.received)
+            return [await visitor.change(label, value) for label, value in changes]
 
-    picture, both = completed(asyncio.wait_for(story(), 60))
-    assert 0 < picture < both - 4_000
+    return completed(asyncio.wait_for(story(), 60))
+
+
+def test_a_change_draws_the_picture_and_leaves_the_controls(app: App) -> None:
+    (reply,) = replies(app, ("seed", 2))
+    assert {"grid", "detail"} <= set(reply.figures)
+    assert "head" in reply.controls
+    assert not {"seed", "num_heads", "mask"} & set(reply.controls)
+
+
+def test_a_setting_that_others_depend_on_draws_the_controls_too(app: App) -> None:
+    (reply,) = replies(app, ("source", "text"))
+    assert {"grid", "detail"} <= set(reply.figures)
+    assert {"seed", "text"} <= set(reply.controls)
+
+
+def test_undo_draws_what_it_brings_back_in_picture_and_controls(app: App) -> None:
+    _, reply = replies(app, ("seed", 2), ("Undo", True))
+    assert {"grid", "detail"} <= set(reply.figures)
+    assert "seed" in reply.controls
+
+
+def test_a_value_that_does_not_fit_stays_in_its_control_until_it_is_taken_back(app: App) -> None:
+    refused, undone = replies(app, ("num_heads", 5), ("Undo", True))
+    assert [error.partition(",")[0] for error in refused.errors] == ["num_heads must divide embed_dim"]
+    assert "num_heads" not in refused.controls
+    assert undone.errors == []
+    assert "num_heads" in undone.controls
 
 
 def test_outside_of_a_page_there_is_nothing_to_draw_again() -> None:

@@ -33,15 +33,20 @@ class Page(threading.Thread):
         self.join(SOON)
 
 
+def assert_waited_for(page: Page) -> None:
+    """See that the next page is drawn when this one ends, and not before."""
+    following = Page()
+    assert not following.drawing.wait(0.1)
+    page.ends()
+    assert following.drawing.wait(SOON)
+    following.ends()
+
+
 def test_a_page_waits_for_the_one_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "PATIENCE", SOON)
     first = Page()
     assert first.drawing.wait(SOON)
-    second = Page()
-    assert not second.drawing.wait(0.1)
-    first.ends()
-    assert second.drawing.wait(SOON)
-    second.ends()
+    assert_waited_for(first)
 
 
 def test_no_page_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,11 +57,7 @@ def test_no_page_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     assert second.drawing.wait(SOON)
     second.ends()  # it was not first, so it lets nobody else in
     monkeypatch.setattr(threads, "PATIENCE", SOON)
-    third = Page()
-    assert not third.drawing.wait(0.1)
-    first.ends()
-    assert third.drawing.wait(SOON)
-    third.ends()
+    assert_waited_for(first)
 
 
 def test_who_computes_for_long_lets_the_next_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,11 +67,7 @@ def test_who_computes_for_long_lets_the_next_one_draw(monkeypatch: pytest.Monkey
     second = Page()
     assert second.drawing.wait(SOON)
     first.ends()  # it has stepped aside already: the second one keeps its place
-    third = Page()
-    assert not third.drawing.wait(0.1)
-    second.ends()
-    assert third.drawing.wait(SOON)
-    third.ends()
+    assert_waited_for(second)
 
 
 def test_an_error_on_a_page_lets_the_next_one_draw() -> None:
