@@ -14,6 +14,7 @@ Masked, zero, NaN and violated cells never look alike, and colour is never the o
 from __future__ import annotations
 
 import html
+import math
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -103,5 +104,5 @@ def scaled(weights: Floats, scale: Scale) -> tuple[Floats, float, float, dict[st
 
 
 def _largest(weights: Floats) -> float:
-    finite = np.nan_to_num(weights, nan=0.0) if np.isnan(weights).any() else weights
-    return float(finite.max(initial=0.0))
+    top = float(weights.max(initial=0.0))  # NaN if any number is
+    return float(np.nan_to_num(weights, nan=0.0).max(initial=0.0)) if math.isnan(top) else top

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mha_viz.attention.records import LayerAttention, Run
@@ -45,12 +46,12 @@ def head(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale
 def detail(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
     """Return three heatmaps with common axes: the average, one head, and that head's mask."""
     record = _checked(run, layer, item, head)
-    weights = np.stack([_array(record.average[item]), _array(record.held[item, head])])  # [2, L, S]
+    weights = _array(torch.stack([record.average[item], record.held[item, head]]))  # [2, L, S]
     codes = [states.of_average(record, item), states.of_head(record, item, head)]
     panels = _panels(weights, codes, [_average_title(record), record.head_name(head)], scale)
     mask = Panel(
         title=f"mask of {record.head_name(head)}",
-        values=np.ones_like(weights[1]),
+        values=_array(torch.ones(weights.shape[1:])),
         weights=weights[1],
         codes=states.of_mask(record, item, head),
         low=0.0,

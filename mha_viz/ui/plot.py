@@ -14,7 +14,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from mha_viz.ui import assets, strokes, values
+from mha_viz.ui import assets, messages, strokes, values
 from mha_viz.ui.assets import frontend_route, plotly_js_route
 from mha_viz.ui.finer import Finer
 from mha_viz.ui.skeleton import COLUMNS, ROWS, Spec
@@ -112,15 +112,17 @@ def heatmaps(
     finer = None if finer is not None and finer.side == 1 else finer  # every cell is there already
     if _component_runs():
         paint = None if on_paint is None else Paint(paintable, allowed, strokes.serial(_event(key, "paint")))
-        shown: dict[str, Any] = {"filename": filename, "heading": heading, "lines": lines, "paint": paint}
-        shown |= {"finer": finer, "goto": goto}
-        data = encode(spec, alt=alt, selected=selected, marked=marked, **shown)
+        shown: dict[str, Any] = {"alt": alt, "selected": selected, "filename": filename, "heading": heading}
+        if paint is None and finer is None and marked is None and goto is None:
+            data = messages.of(spec, **shown, lines=tuple(lines))
+        else:
+            data = encode(spec, **shown, lines=lines, marked=marked, paint=paint, finer=finer, goto=goto)
         _component(
             key=key,
             data=data,
             on_cell_change=on_cell or _nothing,
             on_paint_change=on_paint or _nothing,
-            on_stale_change=_nothing,
+            on_stale_change=messages.forget,
         )
     else:
         if heading:

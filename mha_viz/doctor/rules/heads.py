@@ -11,7 +11,7 @@ from mha_viz.doctor.case import Case
 from mha_viz.doctor.registry import Fix, Symptom, rule
 from mha_viz.masks import mask
 
-_ITEMS = torch.tensor([[0, 0, 0, 0], [0, 0, 1, 1]]).bool()[:, None].expand(-1, 3, -1)  # [N, L, S], one mask an item
+_ITEMS = [[0, 0, 0, 0], [0, 0, 1, 1]]  # [N, S]; no tensor: the first one settles how torch takes memory
 
 
 def _same(left: Tensor, right: Tensor) -> bool:
@@ -37,8 +37,16 @@ def _interleaved(case: Case) -> Fix:
     "given another item's mask. mask.repeat_interleave(H, 0) is right.",
     pitfall="P7",
     issues=(64706, 97409, 97605),
-    good=lambda: Case(attn_mask=_ITEMS.repeat_interleave(4, 0), num_heads=4, intent=mask("padding(4, 2)")),
-    bad=lambda: Case(attn_mask=_ITEMS.repeat(4, 1, 1), num_heads=4, intent=mask("padding(4, 2)")),
+    good=lambda: Case(
+        attn_mask=torch.tensor(_ITEMS).bool()[:, None].expand(-1, 3, -1).repeat_interleave(4, 0),
+        num_heads=4,
+        intent=mask("padding(4, 2)"),
+    ),
+    bad=lambda: Case(
+        attn_mask=torch.tensor(_ITEMS).bool()[:, None].expand(-1, 3, -1).repeat(4, 1, 1),
+        num_heads=4,
+        intent=mask("padding(4, 2)"),
+    ),
     remedy=_interleaved,
 )
 def repeat_order(case: Case) -> Iterator[Symptom]:
