@@ -146,7 +146,7 @@ def view_index(name: str, value: int, count: int) -> None:
         help=about.help,
         on_change=_look,
         args=(name,),
-        width=115,
+        width=130,
     )
 
 

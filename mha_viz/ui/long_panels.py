@@ -21,6 +21,7 @@ from mha_viz.ui import (
     origin,
     plot,
     state,
+    threads,
 )
 from mha_viz.ui.long_results import PICTURES, STATISTICS, Layer, together
 from mha_viz.ui.origin import Origin
@@ -33,6 +34,7 @@ def everything(source: Origin, run: Run, view: View) -> None:
     def find() -> Layer:
         return layer_of(source, view)
 
+    threads.step_aside()  # megabytes of blocks are drawn again for each head that is there
     top = st.container()
     found = long_progress.found(PICTURES, find)
     pictures(source, run, view, find, found)
