@@ -53,13 +53,13 @@ def labels(tokens: tuple[str, ...], side: int) -> tuple[str, ...]:
     return tuple(f"{tokens[i]} … {tokens[min(i + side, len(tokens)) - 1]}" for i in starts)
 
 
-def _folded(larger: np.ufunc, array: NDArray[T], side: int) -> NDArray[T]:
-    """Return `larger` of all numbers of each block; whole rows and then columns, ten times as fast as by blocks."""
+def _folded(how: np.ufunc, array: NDArray[T], side: int) -> NDArray[T]:
+    """Reduce each block to one number: whole rows first and then columns, since NumPy takes blocks one by one."""
     for axis in (0, 1):
         lines = np.moveaxis(array, axis, 0)
         found = lines[::side].copy(order="K")
         for offset in range(1, side):
             following = lines[offset::side]
-            larger(found[: len(following)], following, out=found[: len(following)])
+            how(found[: len(following)], following, out=found[: len(following)])
         array = np.moveaxis(found, 0, axis)
     return array

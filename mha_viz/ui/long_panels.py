@@ -34,7 +34,7 @@ def everything(source: Origin, run: Run, view: View) -> None:
     def find() -> Layer:
         return layer_of(source, view)
 
-    threads.step_aside()  # megabytes of blocks are drawn again for each head that is there
+    threads.step_aside()  # others need not wait for megabytes, which are drawn anew whenever a head is there
     top = st.container()
     found = long_progress.found(PICTURES, find)
     pictures(source, run, view, find, found)

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import exhausted, jobs, long_words, parts, threads
+from mha_viz.ui import exhausted, jobs, long_words, parts
 from mha_viz.ui.jobs import Job
 from mha_viz.ui.long_results import Kind, Layer
 
@@ -52,7 +52,6 @@ def found(kind: Kind[R], find: Callable[[], Layer], *, asked: str = "") -> list[
 
 
 def _at_once(kind: Kind[R], layer: Layer) -> list[R | None]:
-    threads.step_aside()
     try:
         with exhausted.memory():
             return list(kind.at_once(layer))

@@ -28,7 +28,7 @@ def forget() -> None:
 
 
 def _key(spec: Spec, **shown: Hashable) -> Hashable:
-    return id(spec), values.serving(), *shown.items()
+    return id(spec), values.serving(), *shown.items()  # without the route, all values are in the message
 
 
 def _size(made: Message) -> int:

@@ -69,3 +69,8 @@ def test_the_largest_weight_of_a_block_is_found() -> None:
         q, k = stats.largest_in(layer, 0, 2, query, key, 4)
         assert weights[q, k] == weights[query : query + 4, key : key + 4].max()
     assert stats.largest_in(layer, 0, 2, 99, 99, 4) == (10, 10)
+
+
+def test_a_block_at_the_edge_that_holds_nothing_but_nan_is_nan() -> None:
+    values = np.array([[0.5, 0.25, np.nan], [0.0, 1.0, np.nan]], dtype=np.float32)
+    np.testing.assert_array_equal(pooling.largest(values, 2), [[1.0, np.nan]])
