@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import classroom, doctor, first_load, forward, paint, peers, plot, reach, soak, streamed, table
+from benchmarks import classroom, doctor, first_load, forward, gpu, paint, peers, plot, reach, soak, streamed, table
 
 Options = argparse.Namespace
 
@@ -17,6 +17,7 @@ PARTS: dict[str, Callable[[Options], table.Measured | None]] = {
     "first-load": lambda options: first_load.main(min(options.rounds, first_load.ROUNDS)),
     "reach": lambda options: reach.main(options.rounds),
     "streamed": lambda options: streamed.main(options.rounds, options.lengths or streamed.LENGTHS),
+    "gpu": lambda options: gpu.main(options.rounds, options.lengths or gpu.LENGTHS),
     "doctor": lambda options: doctor.main(options.rounds),
     "classroom": lambda options: classroom.main(options.people, options.seconds),
     "soak": lambda options: soak.main(options.minutes, options.sessions),
@@ -32,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(PARTS)}; default: all but soak")
     parser.add_argument("--rounds", type=int, default=15, help="counted measurements of each quick line (default 15)")
-    parser.add_argument("--lengths", type=numbers, help="tokens in the part peers, such as 16,64,256")
+    parser.add_argument("--lengths", type=numbers, help="tokens in peers, streamed and gpu, such as 512,4096")
     parser.add_argument("--people", type=numbers, default=[20, 60, 100], help="sizes of the classes in the classroom")
     parser.add_argument("--seconds", type=float, default=20, help="how long each round in the classroom takes")
     parser.add_argument("--minutes", type=float, default=30, help="how long the soak takes")

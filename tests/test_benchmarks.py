@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from xml.etree import ElementTree
 
 import numpy as np
 import psutil
 import pytest
+import torch
 
-from benchmarks import doctor, forward, limits, paint, plot, reach, table
+from benchmarks import doctor, forward, gpu, limits, paint, plot, reach, table
 from benchmarks.peers import NAMES, notebooks, report
 from benchmarks.peers.record import Record
 from tests.browser import chromium
@@ -23,6 +25,7 @@ RECORDS = [
     Record(paint.APP, 64, 0.2, 2.0, 400_000_000, 300_000_000),
     Record("bertviz", 64, stopped="page over 4 GB"),
 ]
+uncompiled = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 FIGURES = [vars(record) for record in RECORDS]
 
 
@@ -35,6 +38,54 @@ def test_a_part_runs(part, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     (row,) = found.rows
     assert len(row) == len(found.columns)
     assert row[0] in capsys.readouterr().out
+
+
+def test_without_a_gpu_its_part_says_so_and_measures_nothing(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(gpu, "available", lambda: ("cpu",))
+    assert gpu.main(1) is None
+    assert "finds no CUDA device on this machine" in capsys.readouterr().out
+
+
+@uncompiled
+def test_the_part_of_the_gpu_runs_on_any_device(capsys: pytest.CaptureFixture[str]) -> None:
+    measured = gpu.main(1, [130], "cpu")
+    assert measured is not None
+    (found,) = measured.tables
+    assert [row[0] for row in found.rows] == ["130, full", "130, causal"]
+    for row in found.rows:
+        assert len(row) == len(found.columns)
+        assert all(cell.endswith(" ms") for cell in row[1 : 1 + len(gpu.LINE)])
+        assert list(row[-2:]) == ["–", "–"]  # only CUDA counts what it allocates
+    assert "130, causal" in capsys.readouterr().out
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only CUDA counts what it allocates")
+def test_on_a_gpu_the_memory_of_a_pass_is_counted() -> None:
+    found = gpu.taken(partial(gpu.LINE[gpu.ROWS], 4_096, "causal", "cuda:0"), 1, "cuda:0")
+    assert found is not None
+    assert found[1] > 4_096 * 4
+
+
+@uncompiled
+@pytest.mark.parametrize("mask", gpu.MASKS)
+def test_what_is_timed_on_a_gpu_finds_the_same(mask: str) -> None:
+    _, lse = gpu.flex(200, mask, "cpu")()
+    torch.testing.assert_close(gpu.normalisers(200, mask, "cpu")(), lse[0], atol=1e-5, rtol=0)
+    outputs = []
+    for weights in (True, False):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            outputs.append(gpu.module(200, mask, "cpu", weights)()[0])
+    torch.testing.assert_close(*outputs, atol=1e-5, rtol=0)
+
+
+def test_what_does_not_fit_is_left_out() -> None:
+    def full() -> object:
+        raise torch.OutOfMemoryError
+
+    assert gpu.taken(lambda: full, 1, "cpu") is None
+    assert gpu.cells(dict.fromkeys(gpu.LINE)) == ["–"] * (len(gpu.LINE) + 3)
 
 
 def test_a_part_has_its_own_place_and_other_text_stays() -> None:
