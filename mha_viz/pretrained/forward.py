@@ -174,4 +174,4 @@ def _norms(outputs: Any) -> Iterator[tuple[str, Tensor]]:
         for index, state in enumerate(states):
             if isinstance(state, Tensor) and state.dim() == 3:
                 place = "embeddings" if index == 0 else "output" if index == len(states) - 1 else f"block {index}"
-                yield f"{stack}{place}", state.norm(dim=-1)
+                yield f"{stack}{place}", torch.linalg.vector_norm(state, dim=-1)

@@ -39,7 +39,7 @@ def sidebar() -> None:
                 for which in NAMES:
                     _as_text(which)
         st.button("Swap left and right", on_click=_swap, width="stretch")
-        controls.history(redo=True)
+        controls.history()
 
 
 def _pair() -> Pair:

@@ -60,15 +60,14 @@ def group(name: str, *, whole: bool = False) -> None:
             fields(lambda about: about.group == name and (whole or not about.first))
 
 
-def history(*, redo: bool = False) -> None:
-    """Draw the buttons that go back and, if asked for, forth in the settings."""
+def history() -> None:
+    """Draw the buttons that go back and forth in the settings."""
     with st.container(horizontal=True):
         about = "Take back the last change of settings."
         st.button("Undo", on_click=_all_anew, args=(state.undo,), help=about, width="stretch")
-        if redo:
-            about = "Make the change again that was taken back."
-            disabled = not state.undone()
-            st.button("Redo", on_click=_all_anew, args=(state.redo,), help=about, disabled=disabled, width="stretch")
+        about = "Make the change again that was taken back."
+        disabled = not state.undone()
+        st.button("Redo", on_click=_all_anew, args=(state.redo,), help=about, disabled=disabled, width="stretch")
         about = "Back to the first picture; Undo works."
         st.button("Start over", on_click=_all_anew, args=(state.start_over,), help=about, width="stretch")
 

@@ -40,7 +40,7 @@ def sidebar() -> None:
             _choice("api")
         for group in (name for name in GROUPS if name != STACK):
             controls.group(group, whole=group != MASKS)
-        controls.history(redo=True)
+        controls.history()
 
 
 def _length() -> int:

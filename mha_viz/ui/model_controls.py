@@ -29,7 +29,7 @@ def sidebar(wanting: str) -> None:
             model_file.uploader("run file", key="w:run_file", current=state.chosen(RunFile), take=_take)
         elif way == MODEL:
             _model(wanting)
-        controls.history(redo=True)
+        controls.history()
 
 
 def _ways() -> str:

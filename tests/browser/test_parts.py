@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 expect.set_options(timeout=20_000)
 
@@ -32,6 +32,25 @@ def test_a_change_is_undone_on_another_page_and_made_again_on_the_first(
     expect(grid).to_have_attribute("data-painted", first)
     seed.press("ArrowUp")
     expect(grid).to_have_attribute("data-painted", second)
+
+
+def test_what_was_taken_back_is_made_again(app_url: str, new_page: Callable[..., Page]) -> None:
+    page = new_page()
+    page.goto(f"{app_url}/?seed=1")
+    seed, undo, redo = page.get_by_label("seed", exact=True), *map(button(page), ("Undo", "Redo"))
+    expect(redo).to_be_disabled()
+    seed.press("ArrowUp")
+    expect(page).to_have_url(re.compile("seed=2"))
+    undo.click()
+    expect(seed).to_have_value("1")
+    redo.click()
+    expect(seed).to_have_value("2")
+    expect(page).to_have_url(re.compile("seed=2"))
+    expect(redo).to_be_disabled()
+
+
+def button(page: Page) -> Callable[[str], Locator]:
+    return lambda name: page.get_by_role("button", name=name, exact=True)
 
 
 def painted(page: Page) -> str:

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -17,7 +18,7 @@ from mha_viz.attention.streamed import Stopped, streamed
 from mha_viz.figures import long_heads
 from mha_viz.figures.long_heads import HeadPicture
 from mha_viz.scenario import Scenario
-from mha_viz.ui import cached, jobs, long_results, long_share, origin, state
+from mha_viz.ui import cached, jobs, long_panels, long_results, long_share, origin, state, threads
 from mha_viz.ui.long_results import PICTURES, STATISTICS, Layer
 from mha_viz.ui.view import View
 from tests.ui.test_pages import opened, said, url  # noqa: F401  (a fixture)
@@ -87,6 +88,19 @@ def test_a_long_sequence_opens_without_its_matrix(opened: Open) -> None:  # noqa
     assert "a cell shows the largest of 16 × 16 weights" in said(app)
     assert "0 of 16,384 rows are NaN" in said(app)
     assert CANCEL not in keys(app)
+
+
+def test_nobody_waits_for_a_long_picture_that_is_drawn(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    held: list[bool] = []
+    pictures = long_panels.pictures
+
+    def drawn(*args: Any) -> None:
+        held.append(threads._line.locked())
+        pictures(*args)
+
+    monkeypatch.setattr(long_panels, "pictures", drawn)
+    opened(LONG)
+    assert held == [False]
 
 
 def test_a_job_shows_how_far_it_is_and_can_be_cancelled_and_taken_up(opened: Open, gate: Gate) -> None:  # noqa: F811

@@ -179,18 +179,24 @@ def test_every_setting_has_a_control_with_its_help(opened: Callable[..., AppTest
             assert shown[f"w:{name}"] == about.help
 
 
-def test_undo_takes_changes_back_one_by_one(opened: Callable[..., AppTest]) -> None:
+def test_changes_are_taken_back_and_made_again_one_by_one(opened: Callable[..., AppTest]) -> None:
     app = opened()
+
+    def press(label: str) -> None:
+        next(button for button in app.sidebar.button if button.label == label).click().run()
+
     app.text_area(key="w:text").set_value("one two").run()
     app.text_area(key="w:mask").set_value("full").run()
-    app.sidebar.button[0].click().run()
+    press("Undo")
     assert scenario(app) == Scenario(text="one two")
-    app.sidebar.button[1].click().run()
+    press("Redo")
+    assert scenario(app) == Scenario(text="one two", mask="full")
+    press("Start over")
     assert scenario(app) == Scenario()
-    app.sidebar.button[0].click().run()
-    assert scenario(app) == Scenario(text="one two")
+    press("Undo")
+    assert scenario(app) == Scenario(text="one two", mask="full")
     for _ in range(3):
-        app.sidebar.button[0].click().run()
+        press("Undo")
     assert scenario(app) == Scenario()
 
 

@@ -48,7 +48,7 @@ class Norms:
         with torch.no_grad():
             x = nested.padded(x.detach(), length)
             x = x[None] if x.dim() == 2 else x if _batch_first(block) else x.transpose(0, 1)
-            norms = x.norm(dim=-1)  # [N, L]
+            norms = torch.linalg.vector_norm(x, dim=-1)  # [N, L]
         self._store.norms.append((label, copy_of(self._store.chosen.of_batch(norms))))
 
 
