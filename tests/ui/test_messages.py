@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Hashable, Iterator
 from typing import Any
 
@@ -44,7 +43,6 @@ def test_a_figure_in_the_place_of_another_is_not_taken_for_it() -> None:
         header, body = decoded(messages.of(figure(float(value))))
         offset, size = header["frame"]["panels"][0]["values"]
         assert np.frombuffer(body[offset : offset + size], "<f4").tolist() == [np.float32(value)] * 16
-        gc.collect(0)
 
 
 def test_values_that_are_gone_from_the_server_are_there_again_after_forgetting(monkeypatch: pytest.MonkeyPatch) -> None:
