@@ -1,9 +1,10 @@
-"""`mv.run` against a bare call of the same module with everything ready."""
+"""`mv.run` and `mv.trace` against a bare call of the same module with everything ready."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -32,23 +33,26 @@ def bare_weights(s: mv.Scenario) -> Tensor:
 
 
 def main(rounds: int, sizes: list[tuple[int, int]] = SIZES) -> Measured:
-    caption = f"Causal mask, embed_dim 64, everything that the call needs made beforehand; medians of {rounds * 4}."
-    found = Table(["heads × tokens²", "module", "`mv.run`", "ratio"], caption).show()
+    """Measure a run, and a trace with every step between inputs and output, in turn with the bare call."""
+    caption = (
+        "Causal mask, embed_dim 64, everything that the call needs made beforehand; ratios to the module's call of the "
+        f"same round, medians of {rounds * 4}."
+    )
+    found = Table(["heads × tokens²", "module", "`mv.run`", "ratio", "`mv.trace`", "ratio"], caption).show()
     for heads, length in sizes:
         s = mv.Scenario(source="normal", num_heads=heads, query_len=length, mask="causal")
-        layer, call = module(s), arguments(s, build(s))
-
-        def bare(layer: torch.nn.Module = layer, call: dict[str, object] = call) -> object:
-            return layer(**call, need_weights=True, average_attn_weights=False)
-
-        def ours(s: mv.Scenario = s) -> object:
-            return mv.run(s)
-
+        calls: list[Callable[[], object]] = [bare(s), partial(mv.run, s), partial(mv.trace, s)]
         for _ in range(3):
-            bare(), ours()
-        pairs = [(seconds(bare), seconds(ours)) for _ in range(rounds * 4)]
-        module_time, run_time = (median(pair[i] for pair in pairs) for i in (0, 1))
-        ratio = median(run / bare_time for bare_time, run in pairs)
-        cells = [f"{module_time * 1e3:.2f} ms", f"{run_time * 1e3:.2f} ms", f"{ratio:.2f}"]
-        found.add(f"{heads} × {length:,}²", *cells)
+            for call in calls:
+                call()
+        each = [[seconds(call) for call in calls] for _ in range(rounds * 4)]
+        module_time, run_time, trace_time = map(median, zip(*each, strict=True))
+        run_ratio, trace_ratio = (median(times[i] / times[0] for times in each) for i in (1, 2))
+        cells = [f"{module_time * 1e3:.2f} ms", f"{run_time * 1e3:.2f} ms", f"{run_ratio:.2f}"]
+        found.add(f"{heads} × {length:,}²", *cells, f"{trace_time * 1e3:.2f} ms", f"{trace_ratio:.2f}")
     return Measured([found])
+
+
+def bare(s: mv.Scenario) -> Callable[[], object]:
+    """Return a call of a Scenario's layer with everything ready."""
+    return partial(module(s), **arguments(s, build(s)), need_weights=True, average_attn_weights=False)
