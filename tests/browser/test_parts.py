@@ -47,6 +47,10 @@ def test_what_was_taken_back_is_made_again(app_url: str, new_page: Callable[...,
     expect(seed).to_have_value("2")
     expect(page).to_have_url(re.compile("seed=2"))
     expect(redo).to_be_disabled()
+    undo.click()
+    expect(redo).to_be_enabled()
+    seed.press("ArrowUp")  # another way on: what was taken back is gone
+    expect(redo).to_be_disabled()
 
 
 def button(page: Page) -> Callable[[str], Locator]:

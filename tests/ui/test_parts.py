@@ -50,6 +50,12 @@ def test_undo_draws_what_it_brings_back_in_picture_and_controls(app: App) -> Non
     assert "seed" in reply.controls
 
 
+def test_a_change_after_undo_draws_the_controls_in_which_redo_goes_out(app: App) -> None:
+    *_, after_undo, next_one = replies(app, ("seed", 2), ("Undo", True), ("seed", 3), ("seed", 4))
+    assert "seed" in after_undo.controls
+    assert "seed" not in next_one.controls
+
+
 def test_a_value_that_does_not_fit_stays_in_its_control_until_it_is_taken_back(app: App) -> None:
     refused, undone = replies(app, ("num_heads", 5), ("Undo", True))
     assert [error.partition(",")[0] for error in refused.errors] == ["num_heads must divide embed_dim"]
