@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from statistics import median
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 import mha_viz as mv
+from benchmarks.clock import seconds
 from benchmarks.table import Measured, Table
 from mha_viz.attention.layer import arguments, module
 from mha_viz.inputs.assemble import build
@@ -18,18 +18,15 @@ from mha_viz.inputs.assemble import build
 SIZES = [(4, 16), (8, 64), (8, 512), (8, 1024)]
 
 
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def bare(s: mv.Scenario) -> Callable[[], tuple[Tensor, Tensor]]:
+    """Return a plain call of a Scenario's layer, as anyone would write it, with everything ready."""
+    return partial(module(s), **arguments(s, build(s)), need_weights=True, average_attn_weights=False)
 
 
 def bare_weights(s: mv.Scenario) -> Tensor:
-    """Return the weights [N, H, L, S] of one plain call of a Scenario's layer, as anyone would get them."""
+    """Return the weights [N, H, L, S] of such a call."""
     with torch.no_grad():
-        found = module(s)(**arguments(s, build(s)), need_weights=True, average_attn_weights=False)
-    weights: Tensor = found[1]
-    return weights
+        return bare(s)()[1]
 
 
 def main(rounds: int, sizes: list[tuple[int, int]] = SIZES) -> Measured:
@@ -51,8 +48,3 @@ def main(rounds: int, sizes: list[tuple[int, int]] = SIZES) -> Measured:
         cells = [f"{module_time * 1e3:.2f} ms", f"{run_time * 1e3:.2f} ms", f"{run_ratio:.2f}"]
         found.add(f"{heads} × {length:,}²", *cells, f"{trace_time * 1e3:.2f} ms", f"{trace_ratio:.2f}")
     return Measured([found])
-
-
-def bare(s: mv.Scenario) -> Callable[[], object]:
-    """Return a call of a Scenario's layer with everything ready."""
-    return partial(module(s), **arguments(s, build(s)), need_weights=True, average_attn_weights=False)

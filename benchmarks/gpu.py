@@ -8,7 +8,6 @@ memory is what the allocator of CUDA gave at most beside the operands.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import median
@@ -17,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import AuxRequest, create_block_mask, flex_attention
 
+from benchmarks import clock
 from benchmarks.streamed import DIM, HEADS, MASKS, OVERVIEWS, ROWS, WINDOW, MiB, operands
 from benchmarks.table import Measured, Table
-from mha_viz.attention.device import available, synchronise
+from mha_viz.attention.device import available
 from mha_viz.attention.streamed import StreamedAttention
 
 LENGTHS = [4_096, 16_384, 65_536, 131_072]
@@ -80,7 +80,7 @@ def flex(length: int, mask: str, device: str) -> Callable[[], tuple[Tensor, Tens
     on_cuda = device.startswith("cuda")
     attend = torch.compile(flex_attention, dynamic=False) if on_cuda else flex_attention
     sight = None
-    if mask == "causal":  # uncompiled, it would make all L × L cells of the mask first
+    if mask == "causal":  # uncompiled, all L × L cells of the mask would be made first
         sight = create_block_mask(_causal, None, None, length, length, device=device, _compile=on_cuda)
 
     def call() -> tuple[Tensor, Tensor]:
@@ -113,11 +113,11 @@ def taken(make: Callable[[], Call], rounds: int, device: str) -> Taken | None:
             call = make()
             call()
             before = _marked(device)
-            seconds = median(_seconds(call, device) for _ in range(rounds))
+            time = median(clock.seconds(call, device) for _ in range(rounds))
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
         return None
-    return seconds, None if before is None else torch.cuda.max_memory_allocated(device) - before
+    return time, None if before is None else torch.cuda.max_memory_allocated(device) - before
 
 
 def _marked(device: str) -> int | None:
@@ -126,14 +126,6 @@ def _marked(device: str) -> int | None:
         return None
     torch.cuda.reset_peak_memory_stats(device)
     return torch.cuda.memory_allocated(device)
-
-
-def _seconds(call: Call, device: str) -> float:
-    synchronise(device)
-    start = time.perf_counter()
-    call()
-    synchronise(device)
-    return time.perf_counter() - start
 
 
 def main(rounds: int, lengths: Sequence[int] = LENGTHS, device: str | None = None) -> Measured | None:

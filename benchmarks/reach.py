@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from statistics import median
 
 import torch
 from torch import nn
 
+from benchmarks.clock import seconds
 from benchmarks.table import Measured, Table
 from mha_viz.attention.reach import reach
 
 WIDTH, HEADS, LAYERS = 256, 4, 2
 LENGTHS = [32, 128]
-
-
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def main(rounds: int, lengths: list[int] = LENGTHS) -> Measured:

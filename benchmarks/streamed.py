@@ -8,7 +8,6 @@ over what it held with the operands ready (Linux only).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.clock import seconds
 from benchmarks.doctor import memory
 from benchmarks.table import Measured, Table, load
 from mha_viz.attention.streamed import StreamedAttention
@@ -82,12 +82,6 @@ def peak(length: int, mask: str, rows: bool) -> int:
 def alone(length: int, mask: str, rows: bool) -> int:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(peak, length, mask, rows).result()
-
-
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def main(rounds: int, lengths: Sequence[int] = LENGTHS) -> Measured:

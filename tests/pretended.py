@@ -31,7 +31,8 @@ ACROSS = {
     aten.index_put_.default,
     aten._local_scalar_dense.default,
 }
-IN_PLACE_OF_FIRST = {aten.copy_.default, aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
+# What these return is where their first argument is, wherever the others are.
+LIKE_FIRST = {aten.copy_.default, aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
 
 
 class Pretended(Tensor):
@@ -82,7 +83,7 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if there and apart and func not in ACROSS:
         raise RuntimeError(f"{func} got tensors on {DEVICE} and tensors of {apart[0].shape} on the CPU.")
     onto = is_there(kwargs["device"]) if kwargs.get("device") is not None else bool(there)
-    if func in IN_PLACE_OF_FIRST:
+    if func in LIKE_FIRST:
         onto = isinstance(args[0], Pretended)
         if func is not aten.copy_.default and there and not onto:
             raise RuntimeError(f"{func} got a tensor on the CPU and indices or values on {DEVICE}.")

@@ -39,9 +39,9 @@ def change(name: str, value: object, typed: object) -> None:
         value: What it is to be.
         typed: What its control shows.
     """
-    expected, redo = {**state.all_shown(), name: typed}, state.undone()
-    state.change(**{name: value})
-    same = state.all_shown() == expected and name not in state.DECISIVE and redo == state.undone()
+    expected, can_redo = {**state.all_shown(), name: typed}, state.undone()
+    state.change(**{name: value})  # after which nothing can be redone
+    same = state.all_shown() == expected and name not in state.DECISIVE and not can_redo
     redraw(PICTURE, *([] if same else [CONTROLS]))
 
 

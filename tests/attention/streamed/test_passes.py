@@ -35,6 +35,17 @@ def test_blocks_of_queries_cover_all_and_share_no_line_by_halves(length: int, gr
         assert inside or (start % group == 0 and (stop % group == 0 or stop == length))
 
 
+@pytest.mark.parametrize("cut", [plan.CPU, plan.GPU], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("keys", [100, 4_096, 65_536, 131_072])
+@pytest.mark.parametrize("threads", [1, 2, 16])
+def test_blocks_for_statistics_fit_and_their_tiles_have_as_many_cells_as_others(
+    cut: Cut, keys: int, threads: int
+) -> None:
+    found = cut.for_statistics(keys, threads)
+    assert found.queries == 16 or threads * found.queries * keys <= cut.held
+    assert cut.queries * cut.keys - found.queries < found.queries * found.keys <= cut.queries * cut.keys
+
+
 def test_a_block_is_cut_into_pieces_only_where_it_must_be() -> None:
     assert pieces((506, 700), 11, 194) == [(506, 700)]
     assert pieces((506, 700), 11, 100) == [(506, 605), (605, 700)]
