@@ -14,8 +14,6 @@ from torch import Tensor
 
 from mha_viz import cluster, masks
 from mha_viz.attention.streamed import Stopped, StreamedAttention, elsewhere
-from mha_viz.attention.streamed.plan import CPU
-from mha_viz.attention.streamed.sweep import Sweep, blank
 from mha_viz.errors import DeviceError, MaskError
 from tests.cluster.nodes import Nodes, two_nodes, visible_gpus
 
@@ -99,18 +97,6 @@ def test_a_small_pass_stays_here(remote: Nodes, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(elsewhere, "LEAST_CELLS", 3 * 700**2 + 1)
     monkeypatch.setattr(cluster, "joined", ByNobody())
     StreamedAttention(*operands(700)).prepare()
-
-
-@pytest.mark.parametrize("places", [1, 3, 1_000])
-def test_calls_cover_each_head_of_each_task_once_and_are_enough_for_all_places(places: int) -> None:
-    w = StreamedAttention(*operands(9_000))
-    into = {head: blank(w._operands, 512, rows=False, output=False) for head in range(3)}
-    sweep = Sweep(w._operands, 0, 512, into, CPU)
-    calls = elsewhere._calls(sweep, places)
-    tasks = len(sweep.tasks())
-    assert [(call.task, head) for call in calls for head in call.heads] == [(t, h) for t in range(tasks) for h in into]
-    assert len(calls) >= min(tasks * 3, 4 * places)
-    assert len(calls) == tasks * (1 if places < 4 else 3)
 
 
 def test_a_stopped_pass_leaves_the_cluster_free_and_the_object_usable(remote: Nodes) -> None:

@@ -1,9 +1,10 @@
-"""The tasks of a large pass on a Ray cluster: what travels there, what is computed, and where it goes."""
+"""The calls of a large pass on a Ray cluster: what travels there, what is computed, and where it goes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
@@ -14,14 +15,13 @@ from mha_viz.attention.streamed.plan import Cut
 from mha_viz.attention.streamed.results import HeadPass
 from mha_viz.attention.streamed.sight import Sight
 from mha_viz.attention.streamed.signals import Stop, never
-from mha_viz.attention.streamed.sweep import Masses, Sweep, blank
+from mha_viz.attention.streamed.sweep import Call, Masses, Sweep, blank
 from mha_viz.attention.streamed.workers import Stopped, in_order
 from mha_viz.cluster import Array, Gateway
 
 # Measured: a pass costs 0.3 s more on a cluster, and the first one 5 s; two cores do so many cells in 2 s.
 LEAST_CELLS = 2**29
 ROOM = 2**26  # bytes of overviews that one call makes room for
-CALLS = 4  # for each core, so that none is idle for long at the end
 
 Piece = dict[int, list[Array]]  # by head: what a call found of its rows, and where there are statistics its column mass
 
@@ -68,28 +68,20 @@ class Pass:
         return Operands(query, key, value[0] if value else None, self.sight)
 
 
-@dataclass(frozen=True)
-class Call:
-    """One task of the sweep for some of its heads."""
-
-    task: int
-    heads: tuple[int, ...]
-
-
 def computed(of: Pass, arrays: Sequence[Array], call: Call) -> Piece:
     """Return what one call finds; it runs on a node of the cluster."""
     operands = of.operands(arrays)
     into = {head: blank(operands, of.size, rows=of.rows, output=of.output) for head in call.heads}
     sweep = Sweep(operands, of.item, of.size, into, of.cut)
-    masses = sweep.tasks()[call.task](never)
+    masses = sweep.do(call, never)
     return {
-        head: [_array(part) for part in (*_parts(sweep, call.task, found), *([masses[head]] if found.rows else []))]
+        head: [_array(part) for part in (*_parts(sweep, call.span, found), *([masses[head]] if found.rows else []))]
         for head, found in into.items()
     }
 
 
 def swept(sweep: Sweep, threads: int, stop: Stop) -> Iterator[tuple[float, Masses]]:
-    """Do all tasks of a sweep, on the cluster if there is one and the pass is large, else by threads of this process.
+    """Do all calls of a sweep, on the cluster if there is one and the pass is large, else by threads of this process.
 
     Yields:
         The share that is done, and the next part of the column mass.
@@ -107,13 +99,13 @@ def swept(sweep: Sweep, threads: int, stop: Stop) -> Iterator[tuple[float, Masse
 
 
 def _swept_here(sweep: Sweep, threads: int, stop: Stop) -> Iterator[tuple[float, Masses]]:
-    tasks = sweep.tasks()
+    tasks = [partial(sweep.do, call) for call in sweep.calls(threads)]
     for done, masses in enumerate(in_order(tasks, threads, stop), start=1):
         yield done / len(tasks), masses
 
 
 def _swept_there(sweep: Sweep, way: Gateway, threads: int, stop: Stop) -> Iterator[tuple[float, Masses]]:
-    """Let the cluster do the calls, and write what they find where the sweep's own tasks would have written it."""
+    """Let the cluster do the calls, and write what they find where the sweep's own threads would have written it."""
 
     def check() -> None:
         if stop():
@@ -124,19 +116,12 @@ def _swept_there(sweep: Sweep, way: Gateway, threads: int, stop: Stop) -> Iterat
     if not places:  # no GPU there, say
         yield from _swept_here(sweep, threads, stop)
         return
-    of, calls = Pass.of(sweep), _calls(sweep, places)
+    size = next(iter(sweep.into.values())).largest.nbytes
+    of, calls = Pass.of(sweep), sweep.calls(places, most=max(1, ROOM // (2 * size)))
     arrays = of.arrays(sweep.operands)
     pieces = way.in_order(computed, of, arrays, calls, device=device.type, stop=check)
     for done, (call, piece) in enumerate(zip(calls, pieces, strict=True), start=1):
         yield done / len(calls), _written(sweep, call, piece)
-
-
-def _calls(sweep: Sweep, places: int) -> list[Call]:
-    """Return calls that cover the sweep, task by task; heads share one, and the look at their mask, if places allow."""
-    heads, tasks = tuple(sweep.into), len(sweep.spans())
-    most = ROOM // (2 * sweep.into[heads[0]].largest.nbytes)
-    step = max(1, min(most, tasks * len(heads) // (CALLS * places)))
-    return [Call(task, heads[i : i + step]) for task in range(tasks) for i in range(0, len(heads), step)]
 
 
 def _written(sweep: Sweep, call: Call, piece: Piece) -> Masses:
@@ -144,7 +129,7 @@ def _written(sweep: Sweep, call: Call, piece: Piece) -> Masses:
     masses = {}
     for head, arrays in piece.items():
         found = sweep.into[head]
-        parts = _parts(sweep, call.task, found)
+        parts = _parts(sweep, call.span, found)
         for part, array in zip(parts, arrays[: len(parts)], strict=True):
             part.copy_(from_dlpack(array))
         if found.rows:
@@ -152,10 +137,10 @@ def _written(sweep: Sweep, call: Call, piece: Piece) -> Masses:
     return masses
 
 
-def _parts(sweep: Sweep, task: int, found: HeadPass) -> list[Tensor]:
-    """Return what one task writes of the results of a head, in an order of its own; the column mass is another's."""
-    span, side = sweep.spans()[task], sweep.sides[0]
-    start, stop = span[0][0], span[-1][1]
+def _parts(sweep: Sweep, span: int, found: HeadPass) -> list[Tensor]:
+    """Return what one span writes of the results of a head, in an order of its own; the column mass is another's."""
+    blocks, side = sweep.spans()[span], sweep.sides[0]
+    start, stop = blocks[0][0], blocks[-1][1]
     by_line = [found.largest, found.mean, found.filled]
     by_row = [found.reference, found.inverse]
     by_row += [tensor for tensor in found.rows.tensors if tensor is not found.rows.column_mass] if found.rows else []

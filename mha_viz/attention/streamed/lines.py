@@ -38,7 +38,10 @@ class Lines:
         if not self._all_good:
             values, factor = values.masked_fill_(~self._good, 0.0), factor.where(self._good, 0.0)
         weighted = values.mul_(factor)
+        found = values.new_empty(len(values), -(-self._count // self._side))
         whole = self._count // self._side
-        rest = weighted[:, whole * self._side :]
-        parts = [weighted[:, : whole * self._side].unflatten(1, (whole, self._side)).sum(2)] if whole else []
-        return torch.cat([*parts, rest.sum(1, keepdim=True)] if rest.shape[1] else parts, dim=1).T
+        if whole:
+            torch.sum(weighted[:, : whole * self._side].unflatten(1, (whole, self._side)), dim=2, out=found[:, :whole])
+        if whole < found.shape[1]:
+            torch.sum(weighted[:, whole * self._side :], dim=1, out=found[:, whole])
+        return found.T

@@ -24,7 +24,8 @@ def record(into: HeadPass, block: RowBlock, side: int) -> None:
     lines = Lines(block.rows, side, block.good)
     into.filled[lines.place] += lines.filled(into.filled.dtype)
     into.mean[lines.place] += lines.sums(block.sums, block.inverse)
-    into.largest[lines.place] = torch.maximum(into.largest[lines.place], lines.largest(block.tops))
+    there = into.largest[lines.place]
+    torch.maximum(there, lines.largest(block.tops), out=there)
 
 
 def record_rows(into: RowStatistics, mass: Tensor, block: RowBlock, held: Tensor, allowed: Tensor) -> None:

@@ -44,6 +44,12 @@ class Sight:
         """Return heads in groups that one mask goes for."""
         return [[head] for head in heads] if self.by_head else [list(heads)]
 
+    def hides_nothing(self, item: int, heads: Iterable[int]) -> bool:
+        """Return whether it is certain that the heads may look at every key."""
+        _, _, length, own = self.sizes
+        queries, keys = ((torch.tensor(0), torch.tensor(count - 1)) for count in (length, own + self.extra))
+        return all(int(self.kinds(item, group[0], queries, keys)) == ALL for group in self.alike(heads))
+
     def classes(self, item: int, head: int, queries: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor]) -> Tensor:
         """Return `NONE`, `SOME` or `ALL` for all blocks of a grid, int8 [blocks of keys, blocks of queries]."""
         first, last = keys

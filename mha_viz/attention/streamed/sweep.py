@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import accumulate
 
 import torch
@@ -17,11 +16,20 @@ from mha_viz.attention.streamed.recording import record, record_rows
 from mha_viz.attention.streamed.results import HeadPass, RowStatistics
 from mha_viz.attention.streamed.row_block import RowBlock, Scratch
 from mha_viz.attention.streamed.signals import Stop
-from mha_viz.attention.streamed.workers import Stopped, Task
+from mha_viz.attention.streamed.workers import Stopped
 
-TASKS = 64  # parts of a pass, each for one thread at a time: progress moves and others get their turn this often
+SPANS = 64  # parts of the rows, at most: progress moves and others get their turn this often
+CALLS = 4  # for each core, so that none is idle for long at the end
 
 Masses = dict[int, Tensor]  # [S] by head
+
+
+@dataclass(frozen=True)
+class Call:
+    """A part of a pass that one thread or core does alone: one of its spans, for some of its heads."""
+
+    span: int
+    heads: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +40,9 @@ class Sweep:
         operands: The layer.
         item: Index of the batch item.
         size: Rows and columns of the overview at most.
-        into: Results by head, which the tasks fill in; as `blank` makes them.
+        into: Results by head, which the calls fill in; as `blank` makes them.
         cut: The largest pieces.
-        spare: Scratch that no task is using.
+        spare: Scratch that no call is using.
     """
 
     operands: Operands
@@ -54,45 +62,59 @@ class Sweep:
         """Whether a block keeps all its powers, as statistics need them."""
         return any(found.rows is not None for found in self.into.values())
 
-    def tasks(self) -> list[Task[Masses]]:
-        """Return functions to be called once each, in any order, by any thread.
-
-        Each takes a function that says whether to give up, and then raises `Stopped`. It returns its part of the
-        column mass, to be added up in the order of the tasks so that the sums are the same every time.
-        """
-        return [partial(self._task, blocks) for blocks in self.spans()]
-
     def spans(self) -> list[list[tuple[int, int]]]:
-        """Return the blocks of rows of each task, as (start, stop)."""
+        """Return the blocks of rows of each span, as (start, stop)."""
         length, group = self.operands.query.shape[2], self.sides[0]
         blocks = plan.blocks_of_queries(length, group, self.cut.queries)
-        step = -(-len(blocks) // TASKS)
-        while any(start % group for start, _ in blocks[::step]):  # no two tasks share a row of the overview
+        step = -(-len(blocks) // SPANS)
+        while any(start % group for start, _ in blocks[::step]):  # no two spans share a row of the overview
             step += 1
         return [blocks[i : i + step] for i in range(0, len(blocks), step)]
 
-    def _task(self, blocks: list[tuple[int, int]], stopped: Stop) -> Masses:
+    def calls(self, places: int, most: int | None = None) -> list[Call]:
+        """Return calls that cover the pass, span by span; heads share one, and the look at their mask, if places allow.
+
+        Args:
+            places: How many calls run at once.
+            most: Heads in a call.
+        """
+        heads, spans = tuple(self.into), len(self.spans())
+        step = max(1, min(most or len(heads), spans * len(heads) // (CALLS * places)))
+        return [Call(span, heads[i : i + step]) for span in range(spans) for i in range(0, len(heads), step)]
+
+    def do(self, call: Call, stopped: Stop) -> Masses:
+        """Do one call, in any order and any thread.
+
+        Returns:
+            Its part of the column mass, to be added up in the order of the spans so that the sums are the same every
+            time.
+
+        Raises:
+            Stopped: `stopped` returned True.
+        """
+        blocks = self.spans()[call.span]
         scratch = self.spare.pop() if self.spare else Scratch(self.operands.key)
-        masses = {h: f.rows.column_mass.new_zeros(len(f.rows.column_mass)) for h, f in self.into.items() if f.rows}
-        for head, look in self._looks(blocks):
+        found = {head: self.into[head].rows for head in call.heads}
+        masses = {head: rows.column_mass.new_zeros(len(rows.column_mass)) for head, rows in found.items() if rows}
+        for head, look in self._looks(call.heads, blocks):
             # Room for all keys at once, even where few are seen: growing with each block would ask for fresh memory.
             room = scratch("kept", self.operands.key.shape[2], look.count) if self.keep else None
             kept = None if room is None else room[: sum(map(len, look.tiles))]
             block = _swept(self.operands, (self.item, head), look, self.sides[1], scratch, kept, stopped)
             record(self.into[head], block, self.sides[0])
-            statistics = self.into[head].rows
+            statistics = found[head]
             if statistics is not None and kept is not None:
                 record_rows(statistics, masses[head], block, kept, look.allowed())
         self.spare.append(scratch)
         return masses
 
-    def _looks(self, blocks: list[tuple[int, int]]) -> Iterator[tuple[int, Look]]:
+    def _looks(self, heads: Iterable[int], blocks: list[tuple[int, int]]) -> Iterator[tuple[int, Look]]:
         """Yield head and look for each block of rows; heads of one mask come together, to share the look at it."""
         edges = plan.blocks_of_keys(0, self.operands.key.shape[2], self.sides[1])
-        for heads in self.operands.sight.alike(self.into):
-            found = looks(self.operands, (self.item, heads[0]), blocks, edges, self.sides[0], self.cut)
+        for group in self.operands.sight.alike(heads):
+            found = looks(self.operands, (self.item, group[0]), blocks, edges, self.sides[0], self.cut)
             for look in found:
-                yield from ((head, look) for head in heads)
+                yield from ((head, look) for head in group)
                 look.forget()
 
 
@@ -151,7 +173,7 @@ def blank(operands: Operands, size: int, *, rows: bool, output: bool) -> HeadPas
 
 
 def complete(found: HeadPass, keys: int, side: int) -> HeadPass:
-    """Return the results of a head after its last task: sums become means, and blocks without a number NaN."""
+    """Return the results of a head after its last call: sums become means, and blocks without a number NaN."""
     starts = torch.arange(found.mean.shape[1], device=found.mean.device) * side
     widths = (keys - starts).clamp(max=side)
     mean = found.mean.div_(widths).div_(found.filled[:, None])  # 0 / 0 is NaN

@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from mha_viz import masks
 from mha_viz.attention.device import available
 from mha_viz.attention.peak import _Ledger
 from mha_viz.attention.streamed import Stopped, StreamedAttention, plan
 from mha_viz.attention.streamed.plan import Cut, Tile, blocks_of_queries, pieces, tiles
-from mha_viz.attention.streamed.sight import ALL, NONE, SOME
+from mha_viz.attention.streamed.sight import ALL, NONE, SOME, Sight
+from mha_viz.attention.streamed.sweep import Sweep, blank
 
 
 def operands(length: int, heads: int = 2) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,7 +37,7 @@ def test_blocks_of_queries_cover_all_and_share_no_line_by_halves(length: int, gr
         assert inside or (start % group == 0 and (stop % group == 0 or stop == length))
 
 
-@pytest.mark.parametrize("cut", [plan.CPU, plan.GPU], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("cut", [plan.CPU, plan.CPU_WHOLE, plan.GPU], ids=["cpu", "whole", "gpu"])
 @pytest.mark.parametrize("keys", [100, 4_096, 65_536, 131_072])
 @pytest.mark.parametrize("threads", [1, 2, 16])
 def test_blocks_for_statistics_fit_and_their_tiles_have_as_many_cells_as_others(
@@ -114,6 +116,43 @@ def test_wholly_masked_blocks_cost_nothing() -> None:
     assert products("causal") < 0.57 * 4_096 * 4_096
     assert products("window(10)") < 0.2 * 4_096 * 4_096
     assert products("k < 0") == 0
+
+
+@pytest.mark.parametrize("places", [1, 3, 1_000])
+def test_calls_cover_each_head_of_each_span_once_and_are_enough_for_all_places(places: int) -> None:
+    w = StreamedAttention(*operands(9_000, heads=3))
+    into = {head: blank(w._operands, 512, rows=False, output=False) for head in range(3)}
+    sweep = Sweep(w._operands, 0, 512, into, plan.CPU)
+    spans = len(sweep.spans())
+    calls = sweep.calls(places)
+    assert [(call.span, head) for call in calls for head in call.heads] == [(s, h) for s in range(spans) for h in into]
+    assert len(calls) >= min(spans * 3, 4 * places)
+    assert len(calls) == spans * (1 if places < 4 else 3)
+    assert all(len(call.heads) <= 2 for call in sweep.calls(places, most=2))
+
+
+def test_fewer_rows_are_computed_at_once_where_some_of_a_block_could_be_skipped() -> None:
+    cpu = torch.device("cpu")
+    assert plan.cut_for(cpu).queries < plan.cut_for(cpu, whole=True).queries
+    assert plan.cut_for(torch.device("cuda")) == plan.cut_for(torch.device("cuda"), whole=True)
+
+
+@pytest.mark.parametrize(
+    ("mask", "lengths", "heads", "expected"),
+    [
+        ("full", None, [0, 1], True),
+        ("full", (900, 1_000), [0], False),
+        ("causal", None, [0], False),
+        ("k >= 0", None, [0, 1], True),
+        ("h < 1", None, [0], True),
+        ("h < 1", None, [0, 1], False),
+    ],
+)
+def test_it_is_known_without_a_look_at_each_cell_that_a_mask_hides_nothing(
+    mask: str, lengths: tuple[int, ...] | None, heads: list[int], expected: bool
+) -> None:
+    sight = Sight(masks.mask(mask), None, lengths, (2, 2, 1_000, 1_000), 1)
+    assert sight.hides_nothing(0, heads) is expected
 
 
 @pytest.mark.parametrize("rows", [False, True])
