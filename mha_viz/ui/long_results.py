@@ -16,7 +16,7 @@ from mha_viz.attention.streamed.signals import Progress, Stop, never, unheard
 from mha_viz.figures import long_heads
 from mha_viz.figures.long_heads import Blocks, HeadPicture
 from mha_viz.remember import remembered
-from mha_viz.ui import jobs
+from mha_viz.ui import jobs, threads
 from mha_viz.ui.jobs import Job
 
 AT_ONCE = 2**27
@@ -86,10 +86,12 @@ class Kind(Generic[R]):
     Attributes:
         name: What jobs and widgets call it.
         one: Computes it of one head; remembered.
+        rows: Whether it needs the statistics of rows.
     """
 
     name: str
     one: Callable[[Layer, int, Stop, Progress], R]
+    rows: bool
 
     def known(self, layer: Layer) -> list[R | None]:
         """Return what is kept of each head; None where it is not there."""
@@ -107,7 +109,8 @@ class Kind(Generic[R]):
         return jobs.of_server().start(self.job(layer), lambda job: self._work(layer, job), who)
 
     def at_once(self, layer: Layer) -> list[R]:
-        """Return all of it, what is missing computed now."""
+        """Return all of it, what is missing computed now, in one pass over all heads; other pages are drawn first."""
+        layer.streamed.prepare(item=layer.item, size=layer.blocks.size, rows=self.rows, stop=threads.give_way)
         return [self.one(layer, head, never, unheard) for head in range(layer.heads)]
 
     def _work(self, layer: Layer, job: Job) -> None:
@@ -121,8 +124,8 @@ def _tell(job: Job, done: int, of: int, share: float) -> None:
     job.progress((done + share) / of)
 
 
-PICTURES = Kind("pictures", _picture)
-STATISTICS = Kind("statistics", _statistics)
+PICTURES = Kind("pictures", _picture, rows=False)
+STATISTICS = Kind("statistics", _statistics, rows=True)
 
 
 def together(found: list[Summary]) -> Summary:

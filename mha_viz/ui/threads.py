@@ -47,6 +47,12 @@ def let_pass() -> None:
         _line.release()
 
 
+def give_way() -> bool:
+    """Return False, after `let_pass`: to be asked whether to stop by a long computation that does not."""
+    let_pass()
+    return False
+
+
 def step_aside() -> None:
     """Let the next page be drawn: what follows takes long, and mostly without the interpreter."""
     if getattr(_mine, "first", False):

@@ -202,6 +202,9 @@ def test_boot_works_once_a_process_and_freezes_what_it_imported(repository: Path
         frozen = gc.get_freeze_count()
         assert frozen > 50_000, frozen
         assert 1 <= torch.get_num_threads() <= 4
+        from mha_viz import environment
+        from mha_viz.attention.streamed import workers
+        assert workers.chosen() == environment.cores()
         assert torch.equal(before, torch.random.get_rng_state())
         assert server.boot() is False and gc.get_freeze_count() == frozen
     """
@@ -215,9 +218,10 @@ def test_boot_leaves_a_chosen_number_of_threads_alone(repository: Path) -> None:
         os.environ["OMP_NUM_THREADS"] = str(os.cpu_count())  # boot would choose at most half
         import torch
         from mha_viz.ui import server
+        from mha_viz.attention.streamed import workers
         before = torch.get_num_threads()
         server.boot()
-        assert torch.get_num_threads() == before
+        assert torch.get_num_threads() == before == workers.chosen()
     """
     done = _python(script, repository)
     assert done.returncode == 0, done.stderr
@@ -313,7 +317,8 @@ def _python(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "variable", ["MHA_VIZ_MEMORY_LIMIT_MB", "MHA_VIZ_HEAVY_MB", "MHA_VIZ_HELD_MB", "MHA_VIZ_IDLE_SECONDS"]
+    "variable",
+    ["MHA_VIZ_MEMORY_LIMIT_MB", "MHA_VIZ_HEAVY_MB", "MHA_VIZ_HELD_MB", "MHA_VIZ_IDLE_SECONDS", "MHA_VIZ_THREADS"],
 )
 @pytest.mark.parametrize("text", ["much", "-1"])
 def test_a_limit_that_is_no_number_in_its_range_is_said_at_the_start(

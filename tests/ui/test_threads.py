@@ -96,3 +96,13 @@ def test_a_long_computation_lets_a_page_pass_and_goes_on_after_a_moment(monkeypa
     threading.Timer(0.1, page.end.set).start()
     threads.let_pass()
     assert time.monotonic() - started < SOON
+
+
+def test_giving_way_does_not_end_a_computation() -> None:
+    assert threads.give_way() is False
+    page = Page()
+    assert page.drawing.wait(SOON)
+    started = time.monotonic()
+    assert threads.give_way() is False
+    assert time.monotonic() - started >= threads.POLITENESS
+    page.ends()

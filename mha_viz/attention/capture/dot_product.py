@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,7 +62,7 @@ class DotProduct:
         """N, H, L and S; leading dimensions count as batch, and without heads there is one."""
         lead = self.query.shape[:-2]
         if not self.grouped:
-            lead = torch.broadcast_shapes(lead, self.key.shape[:-2])
+            lead = torch.Size(np.broadcast_shapes(lead, self.key.shape[:-2]))
         heads = lead[-1] if len(lead) > 1 else 1
         return lead.numel() // heads, heads, self.query.shape[-2], self.key.shape[-2]
 

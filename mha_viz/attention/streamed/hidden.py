@@ -6,7 +6,7 @@ first; what shows none is cut into smaller blocks, which the ends of ranges ofte
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from mha_viz.attention.streamed.sight import ALL, NONE, SOME, Sight
 from mha_viz.attention.streamed.signals import Stop
 from mha_viz.attention.streamed.workers import Stopped, in_order
+from mha_viz.remember import remembered
 
 CELLS = 2**16  # or blocks that are looked at at once: what is computed of them stays in the caches
 SAMPLES = (8, 24, 64)  # cells in each direction, looked at one after the other while none is allowed
@@ -101,6 +102,18 @@ class Search:
         return seen
 
 
+def _key(sight: Sight, at: tuple[int, int], rows: slice, cols: slice, side: int, threads: int, stop: Stop) -> Hashable:
+    """Return what the answer depends on: neither on numbers nor, for most masks, on the head."""
+    item, head = at
+    seen = replace(sight, bias=None), item, head if sight.by_head else 0
+    return seen, (rows.start, rows.stop), (cols.start, cols.stop), side
+
+
+def _bytes(found: tuple[Tensor, Tensor]) -> int:
+    return sum(part.nbytes for part in found)
+
+
+@remembered(8, key=_key, size=_bytes)
 def hidden(
     sight: Sight, at: tuple[int, int], rows: slice, cols: slice, side: int, threads: int, stop: Stop
 ) -> tuple[Tensor, Tensor]:
@@ -116,7 +129,7 @@ def hidden(
         stop: Called now and then; ends it with `Stopped` when it returns True.
 
     Returns:
-        bool [blocks of queries, blocks of keys] each.
+        bool [blocks of queries, blocks of keys] each, shared.
     """
     (first, last), keys = (_blocks(part, side) for part in (rows, cols))
     masked = torch.empty(len(first), len(keys[0]), dtype=torch.bool)

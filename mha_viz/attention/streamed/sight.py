@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,7 +75,8 @@ class Sight:
         }
         reading = Bounds(ranges)
         found = self._of_item(item).fold(reading)
-        shape = torch.broadcast_shapes(queries[0].shape, keys[0].shape)
+        # torch.broadcast_shapes would import sympy, which takes half a second.
+        shape = np.broadcast_shapes(queries[0].shape, keys[0].shape)
         sure, ever = ((part & torch.tensor(True)).expand(shape) for part in (found.low, found.high))
         unsure = reading.undefined.expand(shape)
         first_extra, last_extra = (end >= own for end in keys)
@@ -92,7 +94,7 @@ class Sight:
         found = torch.as_tensor(self._of_item(item).fold(Evaluator(values)), device=query.device)
         if self.extra:
             found = found | (key >= own)
-        return found.expand(torch.broadcast_shapes(query.shape, key.shape))
+        return found.expand(np.broadcast_shapes(query.shape, key.shape))
 
     def added(self, item: int, head: int, query: Tensor, key: Tensor, dtype: torch.dtype) -> Tensor | None:
         """Return the bias likewise, as a floating tensor that broadcasts to that shape; None where there is none."""

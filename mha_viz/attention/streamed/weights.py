@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mha_viz.attention.streamed import plan
+from mha_viz.attention.streamed import plan, workers
 from mha_viz.attention.streamed.asked import heads_of, rectangle
 from mha_viz.attention.streamed.elsewhere import swept
 from mha_viz.attention.streamed.hidden import hidden
@@ -61,7 +61,7 @@ class StreamedAttention:
             bias: Added to the scores.
             key_lengths: How many keys of each item are real; the others are hidden from all queries.
             extra_keys: How many of the keys, at the end, no mask hides: those of `add_bias_kv` and `add_zero_attn`.
-            threads: How many compute at once; those of torch if None.
+            threads: How many compute at once; those of `workers.chosen` if None.
             limit_mb: How much the object may keep of what it found, in units of 2**20 bytes.
         """
         n, heads, length, _ = query.shape
@@ -202,7 +202,8 @@ class StreamedAttention:
         """Return which blocks of a region are hidden from end to end; extra columns never are.
 
         Returns:
-            Two bool tensors [ceil(rows / side), ceil(cols / side)]: the mask hides every cell; the padding does.
+            Two bool tensors [ceil(rows / side), ceil(cols / side)]: the mask hides every cell; the padding does. They
+            are shared, so they must not be changed.
         """
         heads_of(self.shape, [head], item)
         ends = rectangle(self.shape, rows, cols, side)
@@ -224,7 +225,7 @@ class StreamedAttention:
     @property
     def _workers(self) -> int:
         """How many threads compute at once; a GPU has its own."""
-        return 1 if self._operands.key.device.type != "cpu" else self._threads or torch.get_num_threads()
+        return 1 if self._operands.key.device.type != "cpu" else self._threads or workers.chosen()
 
     def _found(
         self, heads: list[int], item: int, size: int, rows: bool, output: bool, stop: Stop, progress: Progress

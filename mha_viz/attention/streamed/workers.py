@@ -14,11 +14,14 @@ from typing import TypeVar
 
 import torch
 
+from mha_viz import environment
 from mha_viz.attention.streamed.signals import Stop
 
 T = TypeVar("T")
 Task = Callable[[Stop], T]
 
+THREADS_VARIABLE = "MHA_VIZ_THREADS"
+"""Environment variable: threads of a pass over a long sequence, by default as many as one operation of torch has."""
 POLL = 0.05  # seconds between two looks at whether the caller wants to stop
 
 _starting = threading.Lock()
@@ -26,6 +29,15 @@ _starting = threading.Lock()
 
 class Stopped(Exception):
     """A pass was asked to stop, and did; what it had found is gone."""
+
+
+def chosen() -> int:
+    """Return how many threads share a pass.
+
+    Raises:
+        MhaVizError: The environment says nonsense.
+    """
+    return int(environment.number(THREADS_VARIABLE, torch.get_num_threads(), low=1, high=1024))
 
 
 def in_order(tasks: Sequence[Task[T]], threads: int, stop: Stop) -> Iterator[T]:

@@ -10,13 +10,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mha_viz.attention.peak import _Ledger
 from mha_viz.attention.streamed import Stopped, StreamedAttention
 from mha_viz.attention.streamed.hidden import Search, hidden
 from mha_viz.attention.streamed.sight import Sight
+from mha_viz.attention.streamed.signals import Stop, never
 from mha_viz.errors import MaskError
 from mha_viz.masks import PATTERNS, Mask, mask
+from mha_viz.remember import forget
 from tests.attention.streamed.test_bounds import TEXTS
 from tests.masks.strategies import masks
 
@@ -102,24 +105,39 @@ def test_it_is_said_whether_heads_differ(text: str, differs: bool) -> None:
 @pytest.mark.parametrize("name", PATTERNS)
 def test_a_long_sequence_takes_little_memory(name: str) -> None:
     sight = Sight(mask(PATTERNS[name].example), None, None, (1, 1, 131_072, 131_072), 0)
+    forget()
     with _Ledger() as ledger:
         found, _ = hidden(sight, (0, 0), slice(0, 8_192), slice(0, 131_072), 256, 1, lambda: False)
     assert found.shape == (32, 512)
     assert 2**16 < ledger.peak < 32e6
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_looking_can_be_stopped_and_threads_change_nothing(threads: int) -> None:
+def test_looking_can_be_stopped_and_threads_change_nothing() -> None:
     sight = Sight(mask("random(0.0001, 3) & causal"), None, None, (1, 1, 4_000, 3_000), 0)
-    found = [
-        hidden(sight, (0, 0), slice(0, 4_000), slice(0, 3_000), 9, some, lambda: False)[0] for some in (threads, 1)
-    ]
-    assert torch.equal(*found)
-    with pytest.raises(Stopped):
-        hidden(sight, (0, 0), slice(0, 4_000), slice(0, 3_000), 9, threads, lambda: True)
+
+    def look(threads: int, stop: Stop) -> Tensor:
+        forget()
+        return hidden(sight, (0, 0), slice(0, 4_000), slice(0, 3_000), 9, threads, stop)[0]
+
+    assert torch.equal(look(1, never), look(2, never))
+    for threads in (1, 2):
+        with pytest.raises(Stopped):
+            look(threads, lambda: True)
     whole = torch.tensor([0]), torch.tensor([2_999])
     with pytest.raises(Stopped):
         Search(sight, (0, 0), lambda: True).hidden(whole, whole, 3_000)
+
+
+@pytest.mark.parametrize(("text", "heads_share"), [("causal", True), ("k <= q - h", False)])
+def test_a_mask_is_looked_at_once_for_all_numbers_and_for_all_heads_that_it_is_the_same_for(
+    text: str, heads_share: bool
+) -> None:
+    one, other = (StreamedAttention(*torch.randn(2, 1, 2, 40, 4).unbind(0), mask=text) for _ in range(2))
+    found = one.hidden(WHOLE, WHOLE, side=4)[0]
+    assert other.hidden(WHOLE, WHOLE, side=4)[0] is found
+    assert (one.hidden(WHOLE, WHOLE, side=4, head=1)[0] is found) is heads_share
+    assert one.hidden(WHOLE, WHOLE, side=8)[0] is not found
+    assert one.hidden(slice(0, 20), WHOLE, side=4)[0] is not found
 
 
 def test_a_mask_that_divides_by_zero_says_so() -> None:

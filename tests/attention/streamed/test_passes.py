@@ -13,10 +13,11 @@ from torch import Tensor
 from mha_viz import masks
 from mha_viz.attention.device import available
 from mha_viz.attention.peak import _Ledger
-from mha_viz.attention.streamed import Stopped, StreamedAttention, plan
+from mha_viz.attention.streamed import Stopped, StreamedAttention, plan, workers
 from mha_viz.attention.streamed.plan import Cut, Tile, blocks_of_queries, pieces, tiles
 from mha_viz.attention.streamed.sight import ALL, NONE, SOME, Sight
 from mha_viz.attention.streamed.sweep import Sweep, blank
+from mha_viz.errors import MhaVizError
 
 
 def operands(length: int, heads: int = 2) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,6 +154,18 @@ def test_it_is_known_without_a_look_at_each_cell_that_a_mask_hides_nothing(
 ) -> None:
     sight = Sight(masks.mask(mask), None, lengths, (2, 2, 1_000, 1_000), 1)
     assert sight.hides_nothing(0, heads) is expected
+
+
+def test_a_pass_has_as_many_threads_as_torch_unless_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MHA_VIZ_THREADS", raising=False)
+    assert workers.chosen() == torch.get_num_threads()
+    monkeypatch.setenv("MHA_VIZ_THREADS", "7")
+    q, k, _ = operands(10)
+    assert StreamedAttention(q, k)._workers == 7
+    assert StreamedAttention(q, k, threads=3)._workers == 3
+    monkeypatch.setenv("MHA_VIZ_THREADS", "0")
+    with pytest.raises(MhaVizError, match=r"^MHA_VIZ_THREADS must be a number from 1 to 1,024, not '0'\.$"):
+        workers.chosen()
 
 
 @pytest.mark.parametrize("rows", [False, True])

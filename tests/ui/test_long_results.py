@@ -1,0 +1,69 @@
+"""What a page finds of a long sequence by itself: all heads in one pass, while other pages go first."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mha_viz import Scenario
+from mha_viz.attention.streamed import StreamedAttention, streamed
+from mha_viz.figures import long_heads
+from mha_viz.remember import forget
+from mha_viz.ui import threads
+from mha_viz.ui.long_results import PICTURES, STATISTICS, Kind, Layer
+
+S = Scenario(source="normal", query_len=900, num_heads=4, embed_dim=16, mask="causal")
+
+
+@pytest.fixture
+def layer() -> Iterator[Layer]:
+    forget()
+    yield Layer("results", streamed(S), 0)
+    forget()
+
+
+@pytest.mark.parametrize("kind", [PICTURES, STATISTICS], ids=lambda kind: kind.name)
+def test_all_heads_are_found_in_one_pass(kind: Kind[object], layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[list[int]] = []
+    passed = StreamedAttention._passed
+    monkeypatch.setattr(
+        StreamedAttention, "_passed", lambda self, heads, **named: passes.append(heads) or passed(self, heads, **named)
+    )
+    assert kind.known(layer) == [None] * 4
+    found = kind.at_once(layer)
+    assert passes == [[0, 1, 2, 3]]
+    assert kind.known(layer) == found
+    kind.at_once(layer)
+    assert len(passes) == 1
+
+
+def test_what_is_found_at_once_is_what_each_head_has_alone(layer: Layer) -> None:
+    alone = streamed(S)
+    for head, found in enumerate(PICTURES.at_once(layer)):
+        one = long_heads.picture(alone, layer.blocks, 0, head)
+        assert (found.largest == one.largest).all()
+        assert (found.mean == one.mean).all()
+        assert found.codes is not None
+        assert (found.codes == one.codes).all()
+
+
+def test_other_pages_are_drawn_first(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "POLITENESS", 20.0)
+    drawing, end = threading.Event(), threading.Event()
+
+    def page() -> None:
+        with threads.in_line():
+            drawing.set()
+            end.wait(20.0)
+
+    other = threading.Thread(target=page, daemon=True)
+    other.start()
+    assert drawing.wait(20.0)
+    asked = time.monotonic()
+    threading.Timer(0.3, end.set).start()
+    PICTURES.at_once(layer)
+    assert time.monotonic() - asked >= 0.3
+    other.join(20.0)
