@@ -214,7 +214,7 @@ def _warm_up() -> None:
     if "OMP_NUM_THREADS" not in os.environ:
         # Sessions run side by side, each in a thread of its own: one run must not take every core.
         torch.set_num_threads(min(4, max(1, environment.cores() // 2)))
-        os.environ.setdefault(workers.THREADS_VARIABLE, str(environment.cores()))  # a pass lets pages go first
+        os.environ.setdefault(workers.THREADS_VARIABLE, str(min(16, environment.cores())))  # a pass lets pages go first
     for module in pkgutil.iter_modules(mha_viz.ui.__path__, "mha_viz.ui."):
         importlib.import_module(module.name)
     from mha_viz.given import Given
