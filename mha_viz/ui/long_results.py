@@ -110,11 +110,15 @@ class Kind(Generic[R]):
 
     def at_once(self, layer: Layer) -> list[R]:
         """Return all of it, what is missing computed now, in one pass over all heads; other pages are drawn first."""
-        layer.streamed.prepare(item=layer.item, size=layer.blocks.size, rows=self.rows, stop=threads.give_way)
+        missing = self._missing(layer)
+        layer.streamed.prepare(missing, item=layer.item, size=layer.blocks.size, rows=self.rows, stop=threads.give_way)
         return [self.one(layer, head, never, unheard) for head in range(layer.heads)]
 
+    def _missing(self, layer: Layer) -> list[int]:
+        return [head for head, found in enumerate(self.known(layer)) if found is None]
+
     def _work(self, layer: Layer, job: Job) -> None:
-        missing = [head for head, found in enumerate(self.known(layer)) if found is None]
+        missing = self._missing(layer)
         for done, head in enumerate(missing):
             with job.turn():  # one for each head, so that others come in between
                 self.one(layer, head, job.stop, partial(_tell, job, done, len(missing)))

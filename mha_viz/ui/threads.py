@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,10 +11,11 @@ import torch
 
 PATIENCE = 1.0
 """Seconds that a page waits for the one before it: some wait for the processor longer than they use it."""
-POLITENESS = 0.02
+POLITENESS = 0.1
 """Seconds that a step of a long computation waits at most, so that it goes on in the most crowded class."""
 
 _line = threading.Lock()
+_waiting: set[int] = set()  # threads that stand in it
 _mine = threading.local()
 
 
@@ -34,7 +36,9 @@ def in_line() -> Iterator[None]:
     receives and sends waits behind all of them: a class of sixty then waits several times longer than in line.
     """
     settle()
+    _waiting.add(threading.get_ident())
     _mine.first = _line.acquire(timeout=PATIENCE)
+    _waiting.discard(threading.get_ident())
     try:
         yield
     finally:
@@ -42,9 +46,12 @@ def in_line() -> Iterator[None]:
 
 
 def let_pass() -> None:
-    """Wait a moment if a page is being drawn: to be called between the steps of a long computation."""
-    if _line.acquire(timeout=POLITENESS):
+    """Wait a moment while pages are being drawn: to be called between the steps of a long computation."""
+    until = time.monotonic() + POLITENESS
+    while _line.acquire(timeout=max(0.0, until - time.monotonic())):
         _line.release()
+        if not _waiting or time.monotonic() > until:
+            return
 
 
 def give_way() -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from mha_viz import Scenario
 from mha_viz.attention.streamed import StreamedAttention, streamed
+from mha_viz.attention.streamed.signals import never, unheard
 from mha_viz.figures import long_heads
 from mha_viz.remember import forget
 from mha_viz.ui import threads
@@ -38,6 +39,20 @@ def test_all_heads_are_found_in_one_pass(kind: Kind[object], layer: Layer, monke
     assert kind.known(layer) == found
     kind.at_once(layer)
     assert len(passes) == 1
+
+
+def test_only_heads_that_are_not_known_are_passed_over(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = PICTURES.one(layer, 2, never, unheard)
+    asked: list[list[int]] = []
+    prepare = StreamedAttention.prepare
+
+    def prepared(self: StreamedAttention, heads: list[int], **named: object) -> None:
+        asked.append(heads)
+        prepare(self, heads, **named)  # type: ignore[arg-type]  # as they came
+
+    monkeypatch.setattr(StreamedAttention, "prepare", prepared)
+    assert PICTURES.at_once(layer)[2] is known
+    assert asked[0] == [0, 1, 3]
 
 
 def test_what_is_found_at_once_is_what_each_head_has_alone(layer: Layer) -> None:

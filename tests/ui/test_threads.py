@@ -98,6 +98,23 @@ def test_a_long_computation_lets_a_page_pass_and_goes_on_after_a_moment(monkeypa
     assert time.monotonic() - started < SOON
 
 
+def test_a_long_computation_lets_those_pass_who_wait_in_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "PATIENCE", SOON)
+    monkeypatch.setattr(threads, "POLITENESS", SOON)
+    first = Page()
+    assert first.drawing.wait(SOON)
+    second = Page()
+    step = threading.Thread(target=threads.let_pass, daemon=True)
+    step.start()
+    first.ends()
+    assert second.drawing.wait(SOON)
+    step.join(0.2)
+    assert step.is_alive()
+    second.ends()
+    step.join(SOON)
+    assert not step.is_alive()
+
+
 def test_giving_way_does_not_end_a_computation() -> None:
     assert threads.give_way() is False
     page = Page()
