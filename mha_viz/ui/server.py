@@ -104,8 +104,8 @@ def middleware() -> list[Middleware]:
     from mha_viz.attention import memory
     from mha_viz.attention.streamed import workers
 
-    own = (turns.of_server, idle.idle_seconds, limits.heavy_bytes, limits.held_bytes)
-    for limit in (*own, memory.limit_bytes, workers.chosen):
+    sizes = (memory.limit_bytes, limits.heavy_bytes, limits.held_bytes)
+    for limit in (turns.of_server, idle.idle_seconds, workers.count, *sizes):
         limit()
     policy = content_security_policy(INDEX_HTML.read_text(encoding="utf-8"), frame_ancestors())
     return [Middleware(SecurityHeaders, policy=policy), Middleware(Backpressure, stall=stall_seconds())]

@@ -13,6 +13,8 @@ PATIENCE = 1.0
 """Seconds that a page waits for the one before it: some wait for the processor longer than they use it."""
 POLITENESS = 0.1
 """Seconds that a step of a long computation waits at most, so that it goes on in the most crowded class."""
+HANDOVER = 0.001
+"""Seconds for the next in line to wake up and take its place: asking at once would take it from it again."""
 
 _line = threading.Lock()
 _waiting: set[int] = set()  # threads that stand in it
@@ -37,8 +39,10 @@ def in_line() -> Iterator[None]:
     """
     settle()
     _waiting.add(threading.get_ident())
-    _mine.first = _line.acquire(timeout=PATIENCE)
-    _waiting.discard(threading.get_ident())
+    try:
+        _mine.first = _line.acquire(timeout=PATIENCE)
+    finally:
+        _waiting.discard(threading.get_ident())
     try:
         yield
     finally:
@@ -52,6 +56,7 @@ def let_pass() -> None:
         _line.release()
         if not _waiting or time.monotonic() > until:
             return
+        time.sleep(HANDOVER)
 
 
 def give_way() -> bool:

@@ -204,7 +204,7 @@ def test_boot_works_once_a_process_and_freezes_what_it_imported(repository: Path
         assert 1 <= torch.get_num_threads() <= 4
         from mha_viz import environment
         from mha_viz.attention.streamed import workers
-        assert workers.chosen() == min(16, environment.cores())
+        assert workers.count() == min(16, environment.cores())
         assert torch.equal(before, torch.random.get_rng_state())
         assert server.boot() is False and gc.get_freeze_count() == frozen
     """
@@ -221,7 +221,7 @@ def test_boot_leaves_a_chosen_number_of_threads_alone(repository: Path) -> None:
         from mha_viz.attention.streamed import workers
         before = torch.get_num_threads()
         server.boot()
-        assert torch.get_num_threads() == before == workers.chosen()
+        assert torch.get_num_threads() == before == workers.count()
     """
     done = _python(script, repository)
     assert done.returncode == 0, done.stderr

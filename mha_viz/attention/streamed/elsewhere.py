@@ -116,8 +116,8 @@ def _swept_there(sweep: Sweep, way: Gateway, threads: int, stop: Stop) -> Iterat
     if not places:  # no GPU there, say
         yield from _swept_here(sweep, threads, stop)
         return
-    size = next(iter(sweep.into.values())).largest.nbytes
-    of, calls = Pass.of(sweep), sweep.calls(places, most=max(1, ROOM // (2 * size)))
+    overview = next(iter(sweep.into.values())).largest
+    of, calls = Pass.of(sweep), sweep.calls(places, most=max(1, ROOM // (2 * overview.nbytes)))
     arrays = of.arrays(sweep.operands)
     pieces = way.in_order(computed, of, arrays, calls, device=device.type, stop=check)
     for done, (call, piece) in enumerate(zip(calls, pieces, strict=True), start=1):

@@ -61,7 +61,7 @@ class StreamedAttention:
             bias: Added to the scores.
             key_lengths: How many keys of each item are real; the others are hidden from all queries.
             extra_keys: How many of the keys, at the end, no mask hides: those of `add_bias_kv` and `add_zero_attn`.
-            threads: How many compute at once; those of `workers.chosen` if None.
+            threads: How many compute at once; those of `workers.count` if None.
             limit_mb: How much the object may keep of what it found, in units of 2**20 bytes.
         """
         n, heads, length, _ = query.shape
@@ -225,7 +225,7 @@ class StreamedAttention:
     @property
     def _workers(self) -> int:
         """How many threads compute at once; a GPU has its own."""
-        return 1 if self._operands.key.device.type != "cpu" else self._threads or workers.chosen()
+        return 1 if self._operands.key.device.type != "cpu" else self._threads or workers.count()
 
     def _found(
         self, heads: list[int], item: int, size: int, rows: bool, output: bool, stop: Stop, progress: Progress

@@ -31,7 +31,7 @@ class Stopped(Exception):
     """A pass was asked to stop, and did; what it had found is gone."""
 
 
-def chosen() -> int:
+def count() -> int:
     """Return how many threads share a pass.
 
     Raises:

@@ -158,14 +158,14 @@ def test_it_is_known_without_a_look_at_each_cell_that_a_mask_hides_nothing(
 
 def test_a_pass_has_as_many_threads_as_torch_unless_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MHA_VIZ_THREADS", raising=False)
-    assert workers.chosen() == torch.get_num_threads()
+    assert workers.count() == torch.get_num_threads()
     monkeypatch.setenv("MHA_VIZ_THREADS", "7")
     q, k, _ = operands(10)
     assert StreamedAttention(q, k)._workers == 7
     assert StreamedAttention(q, k, threads=3)._workers == 3
     monkeypatch.setenv("MHA_VIZ_THREADS", "0")
     with pytest.raises(MhaVizError, match=r"^MHA_VIZ_THREADS must be a number from 1 to 1,024, not '0'\.$"):
-        workers.chosen()
+        workers.count()
 
 
 @pytest.mark.parametrize("rows", [False, True])
