@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
+from pathlib import Path
 
 from mha_viz.errors import MhaVizError
+
+QUOTA = Path("/sys/fs/cgroup/cpu.max")
+"""Where Linux tells a container how much processor time it has: microseconds, or `max`, and in how many."""
 
 
 def number(variable: str, default: float, *, low: float, high: float) -> float:
@@ -24,8 +29,21 @@ def number(variable: str, default: float, *, low: float, high: float) -> float:
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use (containers often allow fewer than there are)."""
+    """Return the number of cores that this process may use: containers often allow fewer than there are, or less time.
+
+    Whoever computes on more cores than the time is for stands still, all threads at once, until there is more.
+    """
     try:
-        return len(os.sched_getaffinity(0))
+        allowed = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows
-        return os.cpu_count() or 1
+        allowed = os.cpu_count() or 1
+    return int(min(allowed, _quota()))
+
+
+def _quota() -> float:
+    """Return how many cores the container's processor time is as much as, rounded up."""
+    try:
+        time, period = QUOTA.read_text(encoding="ascii").split()
+    except OSError:  # no container, or one that does not tell
+        return math.inf
+    return math.inf if time == "max" else math.ceil(int(time) / int(period))

@@ -14,6 +14,7 @@ import importlib
 import os
 import pkgutil
 import re
+import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -206,12 +207,16 @@ def _warm_up() -> None:
     """Import every module of the user interface and run a first forward, which torch makes slower than the rest."""
     import torch
 
+    from mha_viz.attention.streamed import workers
+
     # Linux gives weights memory in pages of 4 kB, each at a price; torch asks for pages of 2 MB if it is told to before
     # its first tensor. The forward of 8 heads of 1,024² tokens takes 40 ms with them, and 75 without.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if "OMP_NUM_THREADS" not in os.environ:
         # Sessions run side by side, each in a thread of its own: one run must not take every core.
         torch.set_num_threads(min(4, max(1, environment.cores() // 2)))
+        if sys.platform == "linux":  # elsewhere the threads of a pass would not stand back for those that draw
+            os.environ.setdefault(workers.THREADS_VARIABLE, str(environment.cores()))
     for module in pkgutil.iter_modules(mha_viz.ui.__path__, "mha_viz.ui."):
         importlib.import_module(module.name)
     from mha_viz.given import Given

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -15,6 +17,8 @@ POLITENESS = 0.1
 """Seconds that a step of a long computation waits at most, so that it goes on in the most crowded class."""
 HANDOVER = 0.001
 """Seconds for the next in line to wake up and take its place: asking at once would take it from it again."""
+NICE = 10
+"""What is added to the nice value of a thread of a long computation: the system then prefers those that draw."""
 
 _line = threading.Lock()
 _waiting: set[int] = set()  # threads that stand in it
@@ -51,12 +55,24 @@ def in_line() -> Iterator[None]:
 
 def let_pass() -> None:
     """Wait a moment while pages are being drawn: to be called between the steps of a long computation."""
+    _stand_back()
     until = time.monotonic() + POLITENESS
     while _line.acquire(timeout=max(0.0, until - time.monotonic())):
         _line.release()
         if not _waiting or time.monotonic() > until:
             return
         time.sleep(HANDOVER)
+
+
+def _stand_back() -> None:
+    """Lower the priority of a thread that only computes, once. It still gets all of a core that nobody else wants."""
+    draws = hasattr(_mine, "first") or threading.current_thread() is threading.main_thread()
+    if sys.platform != "linux" or draws or hasattr(_mine, "stands_back"):
+        return
+    _mine.stands_back = True
+    usual = os.getpriority(os.PRIO_PROCESS, os.getpid())  # not this thread's, which has that of the one that started it
+    with suppress(OSError):  # a sandbox may forbid it
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), usual + NICE)
 
 
 def give_way() -> bool:

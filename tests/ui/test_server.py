@@ -190,8 +190,10 @@ def test_frame_ancestors_that_could_end_the_directive_are_refused(value: str, mo
 
 def test_boot_works_once_a_process_and_freezes_what_it_imported(repository: Path) -> None:
     script = """
-        import gc, os, threading
+        import gc, os, sys, threading
         os.environ.pop("OMP_NUM_THREADS", None)
+        from mha_viz import environment
+        from mha_viz.attention.streamed import workers
         from mha_viz.ui import server
         import torch
         before = torch.random.get_rng_state()
@@ -202,6 +204,7 @@ def test_boot_works_once_a_process_and_freezes_what_it_imported(repository: Path
         frozen = gc.get_freeze_count()
         assert frozen > 50_000, frozen
         assert 1 <= torch.get_num_threads() <= 4
+        assert workers.count() == (environment.cores() if sys.platform == "linux" else torch.get_num_threads())
         assert torch.equal(before, torch.random.get_rng_state())
         assert server.boot() is False and gc.get_freeze_count() == frozen
     """

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -123,3 +126,49 @@ def test_giving_way_does_not_end_a_computation() -> None:
     assert threads.give_way() is False
     assert time.monotonic() - started >= threads.POLITENESS
     page.ends()
+
+
+def _priority_after(work: Callable[[], object]) -> int:
+    """Return how much lower the priority of a new thread is once it has done something."""
+    found = []
+
+    def run() -> None:
+        work()
+        found.append(os.getpriority(os.PRIO_PROCESS, 0) - os.getpriority(os.PRIO_PROCESS, os.getpid()))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(SOON)
+    return found[0]
+
+
+def _draw_and_give_way() -> None:
+    with threads.in_line():
+        threads.step_aside()
+        threads.give_way()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_threads_that_compute_for_long_stand_back_for_those_that_draw() -> None:
+    assert _priority_after(threads.let_pass) == threads.NICE
+    assert _priority_after(_draw_and_give_way) == 0
+    assert _priority_after(lambda: [threads.let_pass() for _ in range(3)]) == threads.NICE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_a_thread_started_by_one_that_stands_back_stands_back_as_far() -> None:
+    found = []
+
+    def start_another() -> None:
+        threads.let_pass()
+        found.append(_priority_after(threads.let_pass))
+
+    assert _priority_after(start_another) == threads.NICE
+    assert found == [threads.NICE]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_the_main_thread_never_stands_back() -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    threads.let_pass()
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
