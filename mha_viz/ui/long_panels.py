@@ -97,8 +97,8 @@ def detail(source: Origin, run: Run, view: View, find: Callable[[], Layer], foun
         on_cell=_choose("long:detail", source, view),
         filename="detail",
         lines=[
-            f"Right: the mean of {blocks.side} × {blocks.side} weights of the average over heads, with colours for "
-            "their logs, since means are far smaller than single weights; zoomed in, the average of each cell."
+            f"Of the average over heads, a cell shows the mean of {blocks.side} × {blocks.side} weights, with colours "
+            "for their logs, since means are far smaller than single weights; zoom in for the average of each cell."
         ],
         finer=long_finer.of_detail(find, found, view.head, view.colours, long_words.names(run, view.layer, view.item)),
         goto=long_cell.wanted(record.shape),
