@@ -33,6 +33,7 @@ MODULES = (
     "mixed.js",
     "paint.js",
     "picture.js",
+    "pinch.js",
     "place.js",
     "raster.js",
     "sizes.js",

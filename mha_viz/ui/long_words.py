@@ -41,8 +41,9 @@ def caption(
     bad = sum(int(head.bad.sum()) for head in there)
     side = blocks.side
     said = [
-        f"Of the whole, a cell shows the largest of {side} × {side} weights; drag a box, or hold Ctrl and turn the "
-        f"wheel, for exact ones. Choose a cell to open it. {bad:,} of {len(there) * blocks.length:,} rows are NaN."
+        f"Of the whole, a cell shows the largest of {side} × {side} weights; drag a box, turn the wheel with Ctrl "
+        f"held, or spread two fingers for exact ones. Choose a cell to open it. {bad:,} of "
+        f"{len(there) * blocks.length:,} rows are NaN."
     ]
     if scale == "shared" and there and _is_dark(there):
         said.append("Most of these weights are near 0 on this scale: the scale “log” tells them apart.")

@@ -34,7 +34,7 @@ KEYS = (
     ("Home, End, Page Up, Page Down", "first and last key, ten queries up and down"),
     ("`[` and `]`", "previous and next head"),
     ("Enter or Space", "open the cell: what its weight is made of"),
-    ("+ and -, or Ctrl and the wheel", "zoom in and out"),
+    ("+ and -, Ctrl and the wheel, or two fingers", "zoom in and out"),
     ("0, or a double click", "reset the zoom"),
     ("Esc", "clear the cursor"),
     ("Space, R, C", "on a mask that can be painted: paint the cell, its row, its column"),

@@ -29,6 +29,7 @@ from tests.browser.driving import (
 )
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
 @pytest.fixture(scope="module")
@@ -285,8 +286,7 @@ def test_the_colour_bar_follows_the_range_of_the_data(show):
 
 
 def test_a_phone_shows_two_columns_and_the_page_does_not_scroll_sideways(show):
-    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
-    page = show(f"panels=8&size={SIZE}&kind=states", **phone)
+    page = show(f"panels=8&size={SIZE}&kind=states", **PHONE, device_scale_factor=2)
     boxes = [panel_box(page, number) for number in range(8)]
     assert len({round(box["x"]) for box in boxes}) == 2
     assert all(box["width"] == pytest.approx(box["height"], abs=1.5) for box in boxes)
@@ -299,8 +299,7 @@ def test_a_phone_shows_two_columns_and_the_page_does_not_scroll_sideways(show):
 
 
 def test_one_panel_on_a_phone_takes_the_width_and_a_tap_chooses(show):
-    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-    page = show(f"panels=1&size={SIZE}", **phone)
+    page = show(f"panels=1&size={SIZE}", **PHONE)
     assert panel_box(page)["width"] > 250
     page.touchscreen.tap(*centre(page, 2, 4))
     page.get_by_text("chosen [0, 2, 4]").wait_for()
@@ -308,8 +307,7 @@ def test_one_panel_on_a_phone_takes_the_width_and_a_tap_chooses(show):
 
 
 def test_a_finger_that_moves_over_the_plot_scrolls_the_page(show):
-    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-    page = show(f"panels=8&size={SIZE}", **phone)
+    page = show(f"panels=8&size={SIZE}", **PHONE)
     x, y = centre(page, 6, 6, 2)
     session = page.context.new_cdp_session(page)
     session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
@@ -320,6 +318,66 @@ def test_a_finger_that_moves_over_the_plot_scrolls_the_page(show):
     until(lambda: page.evaluate("Math.max(...[...document.querySelectorAll('*')].map((n) => n.scrollTop))") > 100)
     assert ranges(page)[0] == [-0.5, SIZE - 0.5]
     assert page.locator("[data-testid=stCode]").inner_text() == "chosen None"
+
+
+def fingers(page, *places):
+    """Put two fingers on the screen, move them from each of the places, two (x, y), to the next, and lift them."""
+    session = page.context.new_cdp_session(page)
+    for number, pair in enumerate(places):
+        kind = "touchMove" if number else "touchStart"
+        points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(pair)]
+        if not number:  # as of a hand, one after the other
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points[:1]})
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+        page.wait_for_timeout(30)
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def spread(page, start, end, query=6, key=3, panel=1):
+    """Return places of two fingers beside the middle of a cell: from one distance in pixels to another, in steps."""
+    x, y = centre(page, query, key, panel)
+    return [((x - apart / 2, y), (x + apart / 2, y)) for apart in np.linspace(start, end, 8)]
+
+
+def test_two_fingers_zoom_all_panels_around_the_place_between_them(show):
+    page = show(f"panels=2&size={SIZE}", **PHONE)
+    fingers(page, *spread(page, 30, 60))
+    until(lambda: ranges(page)[0] != [-0.5, SIZE - 0.5])
+    left, right = ranges(page)[0]
+    bottom, top = ranges(page)[1]
+    assert (right - left, bottom - top) == pytest.approx((SIZE / 2, SIZE / 2), rel=0.05)
+    # The cell between the fingers is where it was: 3.5 of 12 columns from the left, 6.5 of 12 rows from the top.
+    assert (3 - left) / (right - left) == pytest.approx(3.5 / SIZE, abs=0.02)
+    assert (6 - top) / (bottom - top) == pytest.approx(6.5 / SIZE, abs=0.02)
+    assert ranges(page)[2:] == ranges(page)[:2]
+    assert page.evaluate("visualViewport.scale") == 1
+    assert page.evaluate("Math.max(...[...document.querySelectorAll('*')].map((n) => n.scrollTop))") == 0
+    assert page.locator("[data-testid=stCode]").inner_text() == "chosen None"
+
+
+def test_two_fingers_move_what_they_are_on_and_zoom_out_to_the_whole(show):
+    page = show(f"panels=2&size={SIZE}", **PHONE)
+    fingers(page, *spread(page, 30, 60))
+    until(lambda: ranges(page)[0] != [-0.5, SIZE - 0.5])
+    page.wait_for_timeout(300)
+    before = ranges(page)
+    cell = panel_box(page, 1)["width"] / (SIZE / 2)
+    (a, b), moves = spread(page, 40, 40)[0], [0, 8, 16, 24]
+    fingers(page, *([(a[0] - m, a[1]), (b[0] - m, b[1])] for m in moves))
+    until(lambda: ranges(page)[0] != before[0])
+    assert ranges(page)[0][0] - before[0][0] == pytest.approx(24 / cell, abs=0.1)
+    assert ranges(page)[1] == pytest.approx(before[1], abs=0.01)
+    fingers(page, *spread(page, 100, 20))
+    until(lambda: ranges(page)[0] == [-0.5, SIZE - 0.5] and ranges(page)[1] == [SIZE - 0.5, -0.5])
+
+
+def test_with_a_tool_chosen_two_fingers_do_not_zoom(show):
+    page = show(f"kind=paint&panels=2&size={SIZE}", **PHONE)
+    brush = page.get_by_role("button", name="Brush")
+    until(lambda: brush.get_attribute("aria-pressed") == "true" or brush.tap())
+    fingers(page, *spread(page, 30, 60, panel=0))
+    page.wait_for_timeout(300)
+    assert ranges(page)[0] == [-0.5, SIZE - 0.5]
 
 
 def test_the_wheel_scrolls_the_page_and_does_not_zoom(show):

@@ -9,6 +9,7 @@ import { arrange, plotlyFigure } from "./layout.js";
 import { leave, listenToOthers } from "./link.js";
 import { listenToMap } from "./minimap.js";
 import { keepPainting, listenToPainting, stopPainting } from "./paint.js";
+import { listenToPinch } from "./pinch.js";
 import { barSignature, paintAll, paintCells, relabelBars, repaint } from "./picture.js";
 import { readTheme } from "./theme.js";
 import { decode } from "./wire.js";
@@ -42,7 +43,7 @@ function create(wrap) {
   instance.repaint = () => instance.wrap.isConnected && repaint(instance);
   instance.observer = new ResizeObserver(() => fit(instance));
   instance.observer.observe(wrap);
-  for (const listen of [listenToPainting, listenToPointer, listenToKeys, listenToMap]) listen(instance, stop.signal);
+  for (const listen of [listenToPainting, listenToPinch, listenToPointer, listenToKeys, listenToMap]) listen(instance, stop.signal);
   listenToWheel(instance, locate, stop.signal);
   listenToOthers(instance, showCursor, stop.signal);
   instances.set(wrap, instance);

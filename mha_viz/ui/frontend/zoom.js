@@ -1,10 +1,10 @@
-// Zooming: by a box, Control or Command and the wheel, the keyboard, the map, or from Python. A view is the ranges of the
+// Zooming: by a box, Control or Command and the wheel, two fingers, the keyboard, the map, or from Python. A view is the ranges of the
 // axes, { x: [first, last], y: [last, first] } in cells, and null where all is shown. All panels have the same.
 
 import { labelsOf, xTicks, yTicks } from "./labels.js";
 import { viewport } from "./place.js";
 
-const LEAST = 4; // cells that the wheel leaves in view
+const LEAST = 4; // cells that the wheel and two fingers leave in view
 const NOTCH = 40; // of a wheel's units: what one event counts for at most
 const AROUND = 64; // cells that are in view around a cell that is gone to
 
@@ -67,16 +67,17 @@ export function zoomed(instance, cell, factor) {
   return centred(instance.panels[cell.panel], cell, down, across);
 }
 
-// The view that is larger or smaller by a factor with the same place under the pointer.
-function zoomedAt(instance, panel, event, factor) {
+// The view that is larger or smaller by a factor, in which what is at one place of the screen comes to another.
+export function zoomedAt(instance, panel, from, to, factor) {
   const { x, y } = viewNow(instance);
   const frame = instance.gd.getBoundingClientRect();
   const box = viewport(instance.gd, panel);
-  const [left, top] = [(event.clientX - frame.left - box.left) / box.width, (event.clientY - frame.top - box.top) / box.height];
+  const share = (at) => [(at.clientX - frame.left - box.left) / box.width, (at.clientY - frame.top - box.top) / box.height];
+  const [[left, top], [newLeft, newTop]] = [share(from), share(to)];
   const [across, down] = [x[1] - x[0], y[0] - y[1]];
   if (factor < 1 && Math.min(across, down) * factor < LEAST) return { x, y };
-  const range = (from, size, share, cells) => within(from + size * share * (1 - factor), size * factor, cells);
-  return asView(range(x[0], across, left, panel.columns), range(y[1], down, top, panel.rows), panel);
+  const range = (start, size, before, after, cells) => within(start + size * (before - after * factor), size * factor, cells);
+  return asView(range(x[0], across, left, newLeft, panel.columns), range(y[1], down, top, newTop, panel.rows), panel);
 }
 
 // Control or Command with the wheel, which is also what pinching a trackpad sends; the wheel alone scrolls the page.
@@ -88,7 +89,7 @@ export function listenToWheel(instance, locate, signal) {
     event.preventDefault();
     const units = event.deltaY * (event.deltaMode ? 16 : 1); // lines or pixels
     const factor = Math.exp(Math.max(-NOTCH, Math.min(NOTCH, units)) / 100);
-    zoomSoon(instance, zoomedAt(instance, instance.panels[cell.panel], event, factor));
+    zoomSoon(instance, zoomedAt(instance, instance.panels[cell.panel], event, event, factor));
   };
   instance.wrap.addEventListener("wheel", turn, { signal, passive: false });
 }
