@@ -145,7 +145,7 @@ def view_index(name: str, value: int, count: int) -> None:
         help=about.help,
         on_change=_look,
         args=(name,),
-        width=130,
+        width=124,  # of 120 and less Streamlit takes the buttons away
     )
 
 
