@@ -216,7 +216,7 @@ def _warm_up() -> None:
         # Sessions run side by side, each in a thread of its own: one run must not take every core.
         torch.set_num_threads(min(4, max(1, environment.cores() // 2)))
         if sys.platform == "linux":  # elsewhere the threads of a pass would not stand back for those that draw
-            os.environ.setdefault(workers.THREADS_VARIABLE, str(environment.cores()))
+            os.environ.setdefault(workers.THREADS_VARIABLE, str(min(workers.MOST, environment.cores())))
     for module in pkgutil.iter_modules(mha_viz.ui.__path__, "mha_viz.ui."):
         importlib.import_module(module.name)
     from mha_viz.given import Given

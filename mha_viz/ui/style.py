@@ -7,7 +7,7 @@ import streamlit as st
 _STYLE = """
 <style>
 .stMainBlockContainer {padding-top: 4.5rem}
-.stButtonGroup > div button {min-height: 2.5rem}
+.stButtonGroup > div button {min-height: 2.5rem} /* that of the fields beside it */
 .mha-table {border-collapse: collapse; font-size: 0.9rem; margin: 0.25rem 0}
 .mha-table th, .mha-table td {padding: 3px 18px 3px 0; text-align: left; border: none; vertical-align: top}
 .mha-table th {font-weight: 600}

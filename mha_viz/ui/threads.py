@@ -54,7 +54,10 @@ def in_line() -> Iterator[None]:
 
 
 def let_pass() -> None:
-    """Wait a moment while pages are being drawn: to be called between the steps of a long computation."""
+    """Wait a moment while pages are being drawn: to be called between the steps of a long computation.
+
+    From then on the system lets those that draw go first, too.
+    """
     _stand_back()
     until = time.monotonic() + POLITENESS
     while _line.acquire(timeout=max(0.0, until - time.monotonic())):

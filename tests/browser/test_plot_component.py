@@ -30,6 +30,7 @@ from tests.browser.driving import (
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+TOUCH_LAPTOP = {"viewport": {"width": 1000, "height": 800}, "has_touch": True}  # it has a mouse, so dragging zooms
 
 
 @pytest.fixture(scope="module")
@@ -339,8 +340,9 @@ def spread(page, start, end, query=6, key=3, panel=1):
     return [((x - apart / 2, y), (x + apart / 2, y)) for apart in np.linspace(start, end, 8)]
 
 
-def test_two_fingers_zoom_all_panels_around_the_place_between_them(show):
-    page = show(f"panels=2&size={SIZE}", **PHONE)
+@pytest.mark.parametrize("options", [PHONE, TOUCH_LAPTOP], ids=["phone", "touch laptop"])
+def test_two_fingers_zoom_all_panels_around_the_place_between_them(show, options):
+    page = show(f"panels=2&size={SIZE}", **options)
     fingers(page, *spread(page, 30, 60))
     until(lambda: ranges(page)[0] != [-0.5, SIZE - 0.5])
     left, right = ranges(page)[0]
@@ -355,8 +357,9 @@ def test_two_fingers_zoom_all_panels_around_the_place_between_them(show):
     assert page.locator("[data-testid=stCode]").inner_text() == "chosen None"
 
 
-def test_two_fingers_move_what_they_are_on_and_zoom_out_to_the_whole(show):
-    page = show(f"panels=2&size={SIZE}", **PHONE)
+@pytest.mark.parametrize("options", [PHONE, TOUCH_LAPTOP], ids=["phone", "touch laptop"])
+def test_two_fingers_move_what_they_are_on_and_zoom_out_to_the_whole(show, options):
+    page = show(f"panels=2&size={SIZE}", **options)
     fingers(page, *spread(page, 30, 60))
     until(lambda: ranges(page)[0] != [-0.5, SIZE - 0.5])
     page.wait_for_timeout(300)

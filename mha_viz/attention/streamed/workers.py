@@ -22,6 +22,8 @@ Task = Callable[[Stop], T]
 
 THREADS_VARIABLE = "MHA_VIZ_THREADS"
 """Environment variable: threads of a pass over a long sequence, by default as many as one operation of torch has."""
+MOST = 16
+"""Threads by default at most: each holds some MiB of its own, and a pass is to need no more than 200 MB."""
 POLL = 0.05  # seconds between two looks at whether the caller wants to stop
 
 _starting = threading.Lock()
@@ -37,7 +39,7 @@ def count() -> int:
     Raises:
         MhaVizError: The environment says nonsense.
     """
-    return int(environment.number(THREADS_VARIABLE, torch.get_num_threads(), low=1, high=1024))
+    return int(environment.number(THREADS_VARIABLE, min(MOST, torch.get_num_threads()), low=1, high=1024))
 
 
 def in_order(tasks: Sequence[Task[T]], threads: int, stop: Stop) -> Iterator[T]:

@@ -9,7 +9,7 @@ export function listenToPinch(instance, signal) {
     pinch = event.cancelable ? begun(instance, event.touches) : null; // not while the page scrolls
     if (!pinch) return;
     event.preventDefault(); // the page keeps its size
-    event.stopPropagation(); // Plotly would take the second finger for a click
+    event.stopPropagation(); // Plotly would change the view, too
     moveTo(instance, null);
   };
   const move = (event) => {

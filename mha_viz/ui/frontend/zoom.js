@@ -1,5 +1,6 @@
-// Zooming: by a box, Control or Command and the wheel, two fingers, the keyboard, the map, or from Python. A view is the ranges of the
-// axes, { x: [first, last], y: [last, first] } in cells, and null where all is shown. All panels have the same.
+// Zooming: by a box, Control or Command and the wheel, two fingers, the keyboard, the map, or from Python. A view is the
+// ranges of the axes, { x: [first, last], y: [last, first] } in cells, and null where all is shown. All panels have the
+// same.
 
 import { labelsOf, xTicks, yTicks } from "./labels.js";
 import { viewport } from "./place.js";
