@@ -10,9 +10,10 @@ import numpy as np
 from mha_viz.attention.compare import Comparison, Selected
 from mha_viz.attention.records import Run
 from mha_viz.errors import InputError
-from mha_viz.figures import grammar, pooling, states
+from mha_viz.figures import grammar, states
 from mha_viz.figures.grammar import BOTH, NAN, PLAIN, Codes, Floats, Scale, Spec
-from mha_viz.figures.heads import Panel, spec_of
+from mha_viz.figures.heads import spec_of
+from mha_viz.figures.panel import Panel, factor
 
 MAX_SIDE = 160
 """Cells across one panel: about as many as pixels where three stand beside each other, so that none is lost there."""
@@ -34,6 +35,17 @@ def compared(found: Comparison, *, names: tuple[str, str] = ("left", "right"), s
         names: Titles of the two sides.
         scale: What a colour means on the two sides; the difference is always of the weights themselves.
     """
+    panels = compared_panels(found, names=names, scale=scale)
+    side = max(factor(panels), -(-max(found.change.shape) // MAX_SIDE))
+    spec = spec_of(_labelled(found), 0, 0, panels, side)
+    spec["layout"]["meta"]["panels"][2]["value_title"] = "change"
+    return spec
+
+
+def compared_panels(
+    found: Comparison, *, names: tuple[str, str] = ("left", "right"), scale: Scale = "shared"
+) -> list[Panel]:
+    """Return the panels of `compared`, with all cells."""
     sides = (found.left, found.right)
     weights = np.stack([side.weights.numpy() for side in sides])  # [2, L, S]
     values, low, high, bar = grammar.scaled(weights, scale)
@@ -47,8 +59,8 @@ def compared(found: Comparison, *, names: tuple[str, str] = ("left", "right"), s
     change: Floats = found.change.numpy()
     top = found.largest or 1.0
     title = {"title": {"text": "change"}}
-    panels.append(Panel(DIFFERENCE, change, change, _of_change(found, codes), -top, top, grammar.CHANGE_COLOURS, title))
-    return _drawn(found, panels)
+    hidden = _of_change(found, codes)
+    return [*panels, Panel(DIFFERENCE, change, change, hidden, -top, top, grammar.CHANGE_COLOURS, title, signed=True)]
 
 
 def rows(found: Comparison, query: int, *, names: tuple[str, str] = ("left", "right"), key: int | None = None) -> Spec:
@@ -60,8 +72,7 @@ def rows(found: Comparison, query: int, *, names: tuple[str, str] = ("left", "ri
     length, keys = found.change.shape
     if not 0 <= query < length:
         raise InputError(f"query must be from 0 to {length - 1}, not {query}.", field="query")
-    tokens = _both(found.left.key_tokens, found.right.key_tokens)
-    said = [grammar.label(token) for token in tokens]
+    said = [grammar.label(token) for token in labels(found)[1]]
     step = max(1, -(-keys // 32))
     bars = [
         {
@@ -99,44 +110,17 @@ def _around(key: int) -> dict[str, Any]:
     return {"type": "rect", **edges, "line": {"width": 0}, "fillcolor": "rgba(128,128,128,0.25)", "layer": "below"}
 
 
-def _drawn(found: Comparison, panels: list[Panel]) -> Spec:
-    """Return the panels with both sides' tokens on their axes, in blocks where they are too many to be seen."""
-    side = max(pooling.factor(sum(panel.weights.size for panel in panels)), -(-max(found.change.shape) // MAX_SIDE))
-    if side > 1:
-        panels = [*(_pooled(panel, side) for panel in panels[:2]), _pooled_change(panels[2], side)]
-    spec = spec_of(_labelled(found, side), 0, 0, panels)
-    about = spec["layout"]["meta"]
-    about["pool"] = side
-    about["panels"][2]["value_title"] = "change"
-    return spec
-
-
-def _pooled(panel: Panel, side: int) -> Panel:
-    values = pooling.largest(panel.values, side)
-    weights = values if panel.values is panel.weights else pooling.largest(panel.weights, side)
-    return replace(panel, values=values, weights=weights, codes=_pooled_codes(panel.codes, side))
-
-
-def _pooled_change(panel: Panel, side: int) -> Panel:
-    values = pooling.farthest(panel.values, side)
-    return replace(panel, values=values, weights=values, codes=_pooled_codes(panel.codes, side))
-
-
-def _pooled_codes(codes: Codes | None, side: int) -> Codes | None:
-    return None if codes is None else pooling.worst(codes, side)
-
-
-def _labelled(found: Comparison, side: int) -> Run:
+def _labelled(found: Comparison) -> Run:
     """Return the left run with one layer, whose one item has the labels of both sides."""
-    queries = _both(found.left.query_tokens, found.right.query_tokens)
-    keys = _both(found.left.key_tokens, found.right.key_tokens)
-    layer = replace(
-        found.left.record,
-        query_tokens=(pooling.labels(queries, side),),
-        key_tokens=(pooling.labels(keys, side),),
-        extra_keys=(),
-    )
+    queries, keys = labels(found)
+    layer = replace(found.left.record, query_tokens=(queries,), key_tokens=(keys,), extra_keys=())
     return replace(found.left.run, layers=(layer,))
+
+
+def labels(found: Comparison) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what queries and keys are called: tokens that are not the same on both sides are both named."""
+    queries = _both(found.left.query_tokens, found.right.query_tokens)
+    return queries, _both(found.left.key_tokens, found.right.key_tokens)
 
 
 def _both(left: tuple[str, ...], right: tuple[str, ...]) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from mha_viz.attention.records import Run
 from mha_viz.errors import ScenarioError
 from mha_viz.figures import grammar
 from mha_viz.figures.grammar import NAN, Codes, Floats, Spec
-from mha_viz.figures.heads import Panel, spec_of
+from mha_viz.figures.heads import spec_of
+from mha_viz.figures.panel import Panel
 
 LINES = (("rgb(33,144,141)", "33,144,141", "solid"), ("rgb(59,81,139)", "59,81,139", "dash"))
 MAX_MARGIN = 220

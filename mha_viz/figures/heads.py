@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,24 @@ from mha_viz.attention.records import LayerAttention, Run
 from mha_viz.errors import ScenarioError
 from mha_viz.figures import grammar, pooling, states
 from mha_viz.figures.grammar import Codes, Floats, Scale, Spec
+from mha_viz.figures.panel import Panel, blocks, factor
 
 MAX_COLUMNS = 4
 GAP = 0.05
 
 
-def head_grid(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
-    """Return a heatmap for each head of one batch item."""
+def head_grid(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared", cells: int | None = None) -> Spec:
+    """Return a heatmap for each head of one batch item, of at most so many cells in all, or `pooling.MAX_CELLS`."""
+    panels = head_panels(run, layer=layer, item=item, scale=scale)
+    return spec_of(run, layer, item, panels, factor(panels, cells))
+
+
+def head_panels(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> list[Panel]:
+    """Return the panels of `head_grid`, with all cells."""
     record = _checked(run, layer, item)
     weights = _array(record.held[item])  # [H, L, S]
     titles = [record.head_name(h) for h in range(len(weights))]
-    return spec_of(run, layer, item, _panels(weights, states.of_heads(record, item), titles, scale))
+    return _panels(weights, states.of_heads(record, item), titles, scale)
 
 
 def average(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
@@ -43,8 +49,16 @@ def head(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale
     return spec_of(run, layer, item, _panels(weights, codes, [record.head_name(head)], scale))
 
 
-def detail(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
-    """Return three heatmaps with common axes: the average, one head, and that head's mask."""
+def detail(
+    run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared", cells: int | None = None
+) -> Spec:
+    """Return three heatmaps with common axes: the average, one head, and that head's mask; cells as `head_grid`."""
+    panels = detail_panels(run, head, layer=layer, item=item, scale=scale)
+    return spec_of(run, layer, item, panels, factor(panels, cells))
+
+
+def detail_panels(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> list[Panel]:
+    """Return the panels of `detail`, with all cells."""
     record = _checked(run, layer, item, head)
     weights = _array(torch.stack([record.average[item], record.held[item, head]]))  # [2, L, S]
     codes = [states.of_average(record, item), states.of_head(record, item, head)]
@@ -59,21 +73,7 @@ def detail(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Sca
         colours=[(0.0, grammar.ALLOWED_COLOUR), (1.0, grammar.ALLOWED_COLOUR)],
         bar=None,
     )
-    return spec_of(run, layer, item, [*panels, mask])
-
-
-@dataclass(frozen=True, eq=False)
-class Panel:
-    """One heatmap: `values` [L, S] are what colours show, `weights` [L, S] what hover says."""
-
-    title: str
-    values: Floats
-    weights: Floats
-    codes: Codes | None
-    low: float
-    high: float
-    colours: list[tuple[float, str]]
-    bar: dict[str, Any] | None
+    return [*panels, mask]
 
 
 def _checked(run: Run, layer: int, item: int, head: int = 0) -> LayerAttention:
@@ -104,12 +104,15 @@ def _panels(weights: Floats, codes: Sequence[Codes | None], titles: list[str], s
     return found
 
 
-def spec_of(run: Run, layer: int, item: int, panels: list[Panel]) -> Spec:
-    """Return panels of equal shape side by side, with the run's tokens on their axes, pooled if they are too many."""
-    side = pooling.factor(sum(panel.weights.size for panel in panels))
+def spec_of(run: Run, layer: int, item: int, panels: list[Panel], side: int | None = None) -> Spec:
+    """Return panels of equal shape side by side, with the run's tokens on their axes.
+
+    Cells are blocks of `side` × `side` weights; by default, as large ones as bring them down to `pooling.MAX_CELLS`.
+    """
+    side = side or factor(panels)
     names = (run.query_tokens(item, layer), run.key_tokens(item, layer))
     query, key = (pooling.labels(tokens, side) for tokens in names)
-    return arranged([_pooled(panel, side) for panel in panels], query, key, side)
+    return arranged(blocks(panels, side), query, key, side)
 
 
 def arranged(panels: list[Panel], query_labels: tuple[str, ...], key_labels: tuple[str, ...], side: int) -> Spec:
@@ -118,15 +121,6 @@ def arranged(panels: list[Panel], query_labels: tuple[str, ...], key_labels: tup
     layout = _layout([panel.title for panel in panels], query_labels, key_labels)
     layout["meta"]["pool"] = side
     return {"data": data, "layout": layout}
-
-
-def _pooled(panel: Panel, side: int) -> Panel:
-    if side == 1:
-        return panel
-    values = pooling.largest(panel.values, side)
-    weights = values if panel.values is panel.weights else pooling.largest(panel.weights, side)
-    codes = None if panel.codes is None else pooling.worst(panel.codes, side)
-    return replace(panel, values=values, weights=weights, codes=codes)
 
 
 def _traces(panel: Panel, index: int) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mha_viz.attention.records import Run
 from mha_viz.figures import grammar, heads
 from mha_viz.figures.grammar import WEIGHT_COLOURS, Codes, Floats, Scale, Spec
-from mha_viz.figures.heads import Panel
 from mha_viz.figures.long_heads import Blocks, HeadPicture, picture, states_of_average
+from mha_viz.figures.panel import Panel
 
 BARS = 512  # of a row of weights
 

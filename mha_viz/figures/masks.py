@@ -13,7 +13,8 @@ from mha_viz.attention.records import LayerAttention, Run
 from mha_viz.attention.stats import of_item
 from mha_viz.figures import states
 from mha_viz.figures.grammar import ALLOWED_COLOUR, MASKED, PLAIN, VIOLATION, WARNING_COLOUR, Codes, Floats, Spec
-from mha_viz.figures.heads import Panel, spec_of
+from mha_viz.figures.heads import spec_of
+from mha_viz.figures.panel import Panel
 
 SAME, LOST, LEAK = range(3)
 LOST_COLOUR = "rgb(240,180,41)"

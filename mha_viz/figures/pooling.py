@@ -18,9 +18,9 @@ MAX_CELLS = 4_000_000
 T = TypeVar("T", np.float32, np.uint8)
 
 
-def factor(cells: int) -> int:
-    """Return the side of the blocks that bring this many cells down to `MAX_CELLS`; 1 keeps them all."""
-    return max(1, math.ceil(math.sqrt(cells / MAX_CELLS)))
+def factor(cells: int, most: int | None = None) -> int:
+    """Return the side of the blocks that bring so many cells down to `most`, or `MAX_CELLS`; 1 keeps them all."""
+    return max(1, math.ceil(math.sqrt(cells / (most or MAX_CELLS))))
 
 
 def largest(values: Floats, side: int) -> Floats:

@@ -19,7 +19,8 @@ from mha_viz.errors import ScenarioError
 from mha_viz.figures import grammar, pooling, states
 from mha_viz.figures.beside import COLUMNS, axis, beside
 from mha_viz.figures.grammar import MASKED, NAN, PLAIN, Codes, Floats, Spec
-from mha_viz.figures.heads import Panel, spec_of
+from mha_viz.figures.heads import spec_of
+from mha_viz.figures.panel import Panel, blocks, factor
 
 WEIGHTS = ("softmax", "weights")
 """Stages with numbers from 0 up."""
@@ -118,7 +119,7 @@ def _signed(title: str, exact: Floats, codes: Codes | None) -> Panel:
     finite = np.isfinite(exact)
     top = float(np.abs(exact[finite]).max(initial=0.0)) or 1.0
     values = exact if finite.all() else np.clip(exact, -top, top)
-    return Panel(title, values, exact, codes, -top, top, grammar.CHANGE_COLOURS, {})
+    return Panel(title, values, exact, codes, -top, top, grammar.CHANGE_COLOURS, {}, signed=True)
 
 
 def _array(own: Stage, item: int, head: int) -> Floats:
@@ -146,25 +147,15 @@ def _codes(trace: Trace, own: Stage, shown: Floats, item: int, head: int) -> Cod
 
 def _side(panels: list[Panel]) -> int:
     """Return the side of the blocks that bring all panels down to what a figure may hold."""
-    side = pooling.factor(sum(panel.weights.size for panel in panels))
+    side = factor(panels)
     while pooling.factor(sum(int(np.prod([-(-n // side) for n in panel.weights.shape])) for panel in panels)) > 1:
         side += 1
     return side
 
 
-def _pooled(panel: Panel, side: int) -> Panel:
-    """Return the panel in blocks, each showing its number farthest from 0."""
-    if side == 1:
-        return panel
-    weights = pooling.farthest(panel.weights, side)
-    values = weights if panel.values is panel.weights else pooling.farthest(panel.values, side)
-    codes = None if panel.codes is None else pooling.worst(panel.codes, side)
-    return replace(panel, values=values, weights=weights, codes=codes)
-
-
 def _drawn(trace: Trace, part: _Part, tokens: dict[str, tuple[str, ...]], side: int) -> Spec:
     """Return a figure of one panel, with the words and labels of its own axes."""
-    panel = _pooled(part.panel, side)
+    (panel,) = blocks([part.panel], side)
     named = zip((part.rows, part.columns), part.panel.weights.shape, panel.weights.shape, strict=True)
     rows, columns = ((tokens.get(name) or _numbers(size, side))[:count] for name, size, count in named)
     record = replace(trace.run.layers[trace.layer], query_tokens=(rows,), key_tokens=(columns,), extra_keys=())
