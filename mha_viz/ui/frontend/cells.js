@@ -13,6 +13,7 @@ const DIRECTIONS = { [MASKED]: [1], [PADDED]: [-1], [BOTH]: [1, -1] };
 const HATCH_FROM = 4; // px: smaller cells are plain grey
 const GLYPH_FROM = 8; // px: smaller NaN cells have no X
 const OUTLINE_FROM = 6; // px: smaller violations are filled
+const SPOT = 2; // px: smaller cells that must be seen are drawn as large as this
 
 const specials = new WeakMap();
 const hatches = new WeakMap();
@@ -101,13 +102,14 @@ function paintHatches(context, panel, view, look, ratio) {
 
 function eachVisible(indices, panel, view, draw) {
   for (const i of indices) {
-    const box = cellBox(view, Math.floor(i / panel.columns), i % panel.columns);
+    const [row, column] = [Math.floor(i / panel.columns), i % panel.columns];
+    const box = cellBox(view, row, column);
     const outside =
       box.left + box.width < view.left ||
       box.top + box.height < view.top ||
       box.left > view.left + view.width ||
       box.top > view.top + view.height;
-    if (!outside) draw(box);
+    if (!outside) draw(box, row, column);
   }
 }
 
@@ -143,19 +145,28 @@ function paintOutlines(context, panel, view, look, ratio) {
   });
 }
 
-// Cells too small to see are drawn at least 2 px wide, each spot once, however many cells fall on it.
+// Where the spot of a cell begins along one side, how long it is, and its number from the edge of the view on. Cells too
+// small to see share spots of 2 px that lie side by side, so that neighbours leave no gap between them.
+function spot(start, cell, index, edge, first, whole) {
+  if (cell >= SPOT) return [whole(start), whole(start + cell) - whole(start), index - Math.floor(first)];
+  const number = Math.floor((start - edge) / SPOT);
+  return [edge + SPOT * number, SPOT, number + 1];
+}
+
+// Each spot is drawn once, however many cells fall on it.
 function paintSpots(context, panel, view, colour, code, ratio) {
   const whole = (length) => Math.round(length * ratio) / ratio; // no half-transparent edges
-  const size = { width: Math.max(view.dx, 2), height: Math.max(view.dy, 2) };
-  const across = Math.ceil(view.width / size.width) + 2;
-  const drawn = new Uint8Array(across * (Math.ceil(view.height / size.height) + 2));
+  const [left, top] = [whole(view.left), whole(view.top)];
+  const across = Math.ceil(view.width / Math.max(view.dx, SPOT)) + 3;
+  const drawn = new Uint8Array(across * (Math.ceil(view.height / Math.max(view.dy, SPOT)) + 3));
   context.fillStyle = colour;
-  eachVisible(specialCells(panel.state)[code], panel, view, ({ left, top }) => {
-    const column = Math.floor((left - view.left) / size.width + 1);
-    const at = Math.floor((top - view.top) / size.height + 1) * across + column;
+  eachVisible(specialCells(panel.state)[code], panel, view, (box, row, column) => {
+    const [x, width, right] = spot(box.left, view.dx, column, left, view.x0, whole);
+    const [y, height, down] = spot(box.top, view.dy, row, top, view.y0, whole);
+    const at = down * across + right;
     if (drawn[at]) return;
     drawn[at] = 1;
-    context.fillRect(whole(left), whole(top), size.width, size.height);
+    context.fillRect(x, y, width, height);
   });
 }
 
@@ -163,7 +174,7 @@ function paintStates(context, panel, view, look, ratio) {
   const cell = Math.min(view.dx, view.dy);
   if (cell >= HATCH_FROM) paintHatches(context, panel, view, look, ratio);
   if (cell >= GLYPH_FROM) paintCrosses(context, panel, view, look);
-  else if (cell < 2) paintSpots(context, panel, view, look.nanCss, NAN, ratio);
+  else if (cell < SPOT) paintSpots(context, panel, view, look.nanCss, NAN, ratio);
   if (cell >= OUTLINE_FROM) paintOutlines(context, panel, view, look, ratio);
   else paintSpots(context, panel, view, look.warning, VIOLATION, ratio);
 }
