@@ -25,7 +25,7 @@ from mha_viz.inputs.assemble import sizes as input_sizes
 from mha_viz.pretrained import Reading
 from mha_viz.remember import remembered
 from mha_viz.scenario import Scenario
-from mha_viz.ui import exhausted, limits, origin, sizes, waiting, words
+from mha_viz.ui import exhausted, limits, origin, plot, sizes, waiting, words
 from mha_viz.ui.origin import Origin, RunFile
 
 BUDGET_VARIABLE = "MHA_VIZ_CACHE_MB"
@@ -140,18 +140,16 @@ def _characters(lines: list[str]) -> int:
 
 
 # A click on a cell draws the same figures and lines again, with another cell marked.
-@remembered(
-    128, key=lambda source, layer, item, scale: (origin.key(source), layer, item, scale), size=sizes.figure_bytes
-)
+@remembered(128, key=lambda source, *at: (origin.key(source), at, plot.most_cells()), size=sizes.figure_bytes)
 def head_grid(source: Origin, layer: int, item: int, scale: Scale) -> Spec:
-    """Return the heatmaps of all heads of one layer."""
-    return heads.head_grid(run(source), layer=layer, item=item, scale=scale)
+    """Return the heatmaps of all heads of one layer, in as many cells as are sent."""
+    return heads.head_grid(run(source), layer=layer, item=item, scale=scale, cells=plot.most_cells())
 
 
-@remembered(128, key=lambda source, *at: (origin.key(source), at), size=sizes.figure_bytes)
+@remembered(128, key=lambda source, *at: (origin.key(source), at, plot.most_cells()), size=sizes.figure_bytes)
 def detail(source: Origin, layer: int, head: int, item: int, scale: Scale) -> Spec:
-    """Return the heatmaps of the average, one head and its mask."""
-    return heads.detail(run(source), head, layer=layer, item=item, scale=scale)
+    """Return the heatmaps of the average, one head and its mask, in as many cells as are sent."""
+    return heads.detail(run(source), head, layer=layer, item=item, scale=scale, cells=plot.most_cells())
 
 
 @remembered(64, key=lambda source, item, scale: (origin.key(source), item, scale), size=sizes.figure_bytes)

@@ -9,17 +9,19 @@ from typing import Any
 import streamlit as st
 
 from mha_viz.attention.compare import Comparison, Moved
-from mha_viz.figures.compare import compared, rows
+from mha_viz.figures.compare import compared, compared_panels, labels, rows
 from mha_viz.ui import (
     compare_files,
     compare_sides,
     compare_view,
     compare_words,
     controls,
+    held_finer,
     parts,
     plot,
     share_panels,
     state,
+    words,
 )
 from mha_viz.ui.compare_sides import Compared
 from mha_viz.ui.pair import KINDS, Pair
@@ -68,27 +70,31 @@ def _within(found: Comparison, view: View) -> View:
 
 def picture(pair: Pair, of: Compared, view: View) -> None:
     """Draw the left, the right and the difference; of a pooled block, the cell that moved most opens."""
-    spec = compared(of.found, names=compare_words.titles(of), scale=view.colours)
-    pool = spec["layout"]["meta"]["pool"]
-    pooled = [f"Each cell shows the largest of {pool} × {pool} weights, or changes; choose a cell to open it."]
-
+    names = compare_words.titles(of)
+    spec = compared(of.found, names=names, scale=view.colours)
     made_anew = again(pair)
+    finer = held_finer.of(
+        lambda: compared_panels(made_anew(), names=names, scale=view.colours),
+        spec,
+        labels(of.found),
+        compare_sides.key(pair, view, state.chosen),
+    )
 
     def choose() -> None:
         if (cell := plot.clicked(FIGURE)) is not None:
-            query, key = made_anew().largest_in(cell[1] * pool, cell[2] * pool, pool)
+            query, key = made_anew().largest_in(*cell[1:], min(plot.clicked_side(FIGURE), finer.side))
             state.look(query=query, key=key)
 
-    marked = None if view.query is None or view.key is None else {"query": view.query // pool, "key": view.key // pool}
     plot.heatmaps(
         spec,
         key=FIGURE,
-        alt=f"Attention weights, {' and '.join(compare_words.titles(of))}, and the difference",
-        marked=marked,
+        alt=f"Attention weights, {' and '.join(names)}, and the difference",
+        marked=None if view.query is None or view.key is None else {"query": view.query, "key": view.key},
         on_cell=choose,
         filename="compare",
         heading=compare_words.headline(of),
-        lines=[*compare_words.summary(of.found), *pooled * (pool > 1)],
+        lines=[*compare_words.summary(of.found), *words.refined(finer.side, "weights, or changes")],
+        finer=finer,
     )
 
 

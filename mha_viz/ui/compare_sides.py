@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mha_viz import settings
 from mha_viz.attention.compare import Comparison, Selected, compare
 from mha_viz.errors import InputError, MhaVizError
 from mha_viz.scenario import Scenario
-from mha_viz.ui import cached
+from mha_viz.ui import cached, origin
 from mha_viz.ui.origin import RunFile
 from mha_viz.ui.pair import Pair, Side
 from mha_viz.ui.view import View
@@ -59,6 +59,12 @@ def compared(pair: Pair, view: View, chosen: Chosen) -> Compared:
     )
     told = [_at(name, first) for name in PLACES if name not in names and _counts(name, first) > 1]
     return Compared(found, (next(described), next(described)), " · ".join(told))
+
+
+def key(pair: Pair, view: View, chosen: Chosen) -> Hashable:
+    """Return what decides the pictures of a comparison, whichever cell is chosen."""
+    origins = tuple(origin.key(side.origin(chosen)) for side in pair.sides)
+    return pair, origins, replace(view, query=None, key=None)
 
 
 def _selected(side: Side, name: str, view: View, chosen: Chosen) -> Selected:

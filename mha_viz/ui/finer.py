@@ -18,8 +18,11 @@ from typing import NamedTuple
 
 from mha_viz.ui.raster import Codes, Floats
 
-KEPT = 64
+KEPT = 256
 """Figures that the process keeps for its browsers."""
+
+FEW = 2048
+"""Names along an axis up to which all are sent with the figure; more come with the cells that they belong to."""
 
 
 class Cells(NamedTuple):
@@ -58,15 +61,46 @@ class Finer:
     key_tokens: Sequence[str] = ()
 
     @cached_property
-    def named(self) -> tuple[bool, bool]:
-        """Whether queries, and whether keys, have names that are more than their numbers."""
-        rows, columns = (any(name != str(i) for i, name in enumerate(t)) for t in (self.query_tokens, self.key_tokens))
+    def sent(self) -> tuple[Sequence[str], Sequence[str]]:
+        """The names of queries and of keys that travel with the figure: those that are few, and more than numbers."""
+        rows, columns = (names if len(names) <= FEW and _told(names) else () for names in self._names)
         return rows, columns
+
+    @cached_property
+    def named(self) -> tuple[bool, bool]:
+        """Whether the names of queries, and of keys, come with finer cells."""
+        rows, columns = (len(names) > FEW and _told(names) for names in self._names)
+        return rows, columns
+
+    @property
+    def _names(self) -> tuple[Sequence[str], Sequence[str]]:
+        return self.query_tokens, self.key_tokens
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of the figure's panels, in blocks."""
         return -(-self.rows // self.side), -(-self.columns // self.side)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether it is of the same picture."""
+        return isinstance(other, Finer) and self._about == other._about
+
+    def __hash__(self) -> int:
+        return hash(self._about)
+
+    @property
+    def _about(self) -> tuple[str, int, int, int]:
+        return self.key, self.rows, self.columns, self.side
+
+
+def digest(about: object) -> str:
+    """Return the key of a picture, from what it shows."""
+    return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
+
+
+def _told(names: Sequence[str]) -> bool:
+    """Return whether names are more than the numbers of what they name."""
+    return any(name != str(i) for i, name in enumerate(names))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +129,7 @@ class Sources:
     def put(self, finer: Finer, ranges: Sequence[tuple[float, float]]) -> str:
         """Keep where a figure's cells come from and return its token, 32 hex digits, the same for the same picture."""
         source = Source(finer, tuple(ranges))
-        about = repr((finer.key, finer.rows, finer.columns, finer.side, source.ranges)).encode()
+        about = repr((finer._about, source.ranges)).encode()
         token = hmac.new(self._secret, about, hashlib.sha256).hexdigest()[:32]
         with self._lock:
             self._sources[token] = source

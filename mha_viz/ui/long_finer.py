@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from mha_viz.figures import long, long_heads
 from mha_viz.figures.grammar import Codes, Floats, Scale
 from mha_viz.figures.long import Colours
 from mha_viz.figures.long_heads import HeadPicture
-from mha_viz.ui.finer import Cells, Finer
+from mha_viz.ui.finer import Cells, Finer, digest
 from mha_viz.ui.long_results import PICTURES, Layer
 
 MOST_CELLS = 2**30
@@ -110,6 +109,5 @@ def of_detail(find: Callable[[], Layer], found: Sequence[HeadPicture], head: int
 def _finer(
     layer: Layer, read: Callable[[slice, slice, int], Sequence[Cells | None]], names: Names, *about: object
 ) -> Finer:
-    digest = hashlib.sha256(repr((layer.key, layer.item, about)).encode()).hexdigest()[:16]
     blocks = layer.blocks
-    return Finer(blocks.length, blocks.keys, blocks.side, read, digest, *names)
+    return Finer(blocks.length, blocks.keys, blocks.side, read, digest((layer.key, layer.item, about)), *names)

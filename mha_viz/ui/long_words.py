@@ -39,12 +39,8 @@ def caption(
     """Say below the picture what a block shows, how many rows are NaN, and what may surprise about it."""
     there = [head for head in found if head is not None]
     bad = sum(int(head.bad.sum()) for head in there)
-    side = blocks.side
-    said = [
-        f"Of the whole, a cell shows the largest of {side} × {side} weights; drag a box, turn the wheel with Ctrl "
-        f"held, or spread two fingers for exact ones. Choose a cell to open it. {bad:,} of "
-        f"{len(there) * blocks.length:,} rows are NaN."
-    ]
+    rows = f"{bad:,} of {len(there) * blocks.length:,} rows are NaN."
+    said = [" ".join([*words.refined(blocks.side), "Choose a cell to open it.", rows])]
     if scale == "shared" and there and _is_dark(there):
         said.append("Most of these weights are near 0 on this scale: the scale “log” tells them apart.")
     if bad:

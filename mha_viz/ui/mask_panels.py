@@ -10,10 +10,11 @@ from mha_viz.attention.records import Run
 from mha_viz.doctor import MISTAKES, RULES, Finding
 from mha_viz.errors import MhaVizError
 from mha_viz.figures import heads, masks
+from mha_viz.figures.panel import Panel
 from mha_viz.given import CORRECT, Given
 from mha_viz.masks.paint import painted
 from mha_viz.scenario import Scenario
-from mha_viz.ui import cached, controls, mask_proofs, mask_results, mask_words, plot, state, words
+from mha_viz.ui import cached, controls, held_finer, mask_proofs, mask_results, mask_words, plot, state, words
 from mha_viz.ui.mask_results import Checked
 from mha_viz.ui.view import View
 
@@ -33,7 +34,7 @@ def everything(s: Scenario, given: Given) -> None:
     picture(s, given, found, run, intended, view)
     findings(found)
     if run is not None:
-        weights(run, intended, view)
+        weights(s, given, run, intended, view)
     elif found.run is not None:
         misshapen(found.run)
     mask_proofs.boxes(s, given, found, run, view)
@@ -171,19 +172,29 @@ def _finding(finding: Finding, number: int) -> None:
             st.text(where)
 
 
-def weights(run: Run, intended: Run, view: View) -> None:
+def weights(s: Scenario, given: Given, run: Run, intended: Run, view: View) -> None:
     """Draw the weights of every head under the mask given; a weight that the intent forbids is a violation."""
     st.subheader("Weights under the mask given", anchor=False)
     judged = masks.judged(run, intended)
     controls.view_bar(run, view, show=False)
-    spec = heads.head_grid(judged, item=view.item, scale=view.colours)
+    spec = heads.head_grid(judged, item=view.item, scale=view.colours, cells=plot.most_cells())
+
+    def panels() -> list[Panel]:
+        again = mask_results.judged(s, given)
+        assert again is not None, "what was drawn once has these shapes"
+        return heads.head_panels(again, item=view.item, scale=view.colours)
+
+    about = ("masks", *mask_results.key(s, given), view.item, view.colours)
+    names = judged.query_tokens(view.item), judged.key_tokens(view.item)
+    finer = held_finer.of(panels, spec, names, about)
     plot.heatmaps(
         spec,
         key="given",
         alt=f"Attention weights of {run.layers[0].weights.shape[1]} heads under the mask given",
         filename="weights",
         heading=words.headline(judged),
-        lines=words.caption(judged, view.item),
+        lines=[*words.caption(judged, view.item), *words.refined(finer.side)],
+        finer=finer,
     )
 
 

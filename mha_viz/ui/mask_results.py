@@ -15,7 +15,7 @@ from mha_viz.attention.reach_check import Comparison
 from mha_viz.attention.records import Run
 from mha_viz.doctor import Case, Report, examine
 from mha_viz.errors import MhaVizError
-from mha_viz.figures.masks import judged
+from mha_viz.figures import masks as drawn
 from mha_viz.figures.thumbnail import data_url
 from mha_viz.figures.thumbnail import thumbnail as draw_thumbnail
 from mha_viz.given import Given
@@ -47,7 +47,8 @@ class Checked:
     fixes: tuple[str, ...]
 
 
-def _key(s: Scenario, given: Given) -> tuple[str, str]:
+def key(s: Scenario, given: Given) -> tuple[str, str]:
+    """Return what a cache knows the mask given, and the layer around it, by."""
     return s.to_query(), settings.to_query(given)
 
 
@@ -59,7 +60,7 @@ def _bytes(found: Checked) -> int:
     return 10_000 + sum(tensor.nbytes for tensor in held if tensor is not None)
 
 
-@remembered(BUDGET_MB, key=_key, size=_bytes)
+@remembered(BUDGET_MB, key=key, size=_bytes)
 def checked(s: Scenario, given: Given) -> Checked:
     """Return what comes of the mask given; errors are those of `mha_viz.given.case`."""
     with cached.turn(s):
@@ -75,7 +76,7 @@ def _run_bytes(run: Run) -> int:
     return run.layers[0].weights.nbytes
 
 
-@remembered(64, key=_key, size=_run_bytes)
+@remembered(64, key=key, size=_run_bytes)
 def intended(s: Scenario, given: Given) -> Run:
     """Return the layer's run under the masks that were intended."""
     case = checked(s, given).case
@@ -83,11 +84,18 @@ def intended(s: Scenario, given: Given) -> Run:
         return cached.run(s) if case.intent == brought.intent(s) else brought.intended(s, case)
 
 
+def judged(s: Scenario, given: Given) -> Run | None:
+    """Return the run under the mask given with the masks that were intended; None where the two are of other shapes."""
+    wanted, run = intended(s, given), checked(s, given).run
+    comparable = run is not None and run.layers[0].weights.shape == wanted.layers[0].weights.shape
+    return drawn.judged(run, wanted) if run is not None and comparable else None
+
+
 def _reach_bytes(found: tuple[Tensor, Comparison]) -> int:
     return 2 * found[0].nbytes
 
 
-@remembered(32, key=_key, size=_reach_bytes)
+@remembered(32, key=key, size=_reach_bytes)
 def reach(s: Scenario, given: Given) -> tuple[Tensor, Comparison]:
     """Return what the outputs depend on under the mask given; see `mha_viz.given.reach_under`."""
     case = checked(s, given).case  # before the turn, which somebody who is making it may be waiting for
@@ -99,7 +107,7 @@ def _few_bytes(table: PathTable) -> int:
     return 1_000 * len(table.rows) + sum(16 * len(row.differing) for row in table.rows)
 
 
-@remembered(8, key=_key, size=_few_bytes)
+@remembered(8, key=key, size=_few_bytes)
 def paths(s: Scenario, given: Given) -> PathTable:
     """Return what every execution path of torch makes of the mask given."""
     case = checked(s, given).case
@@ -144,7 +152,5 @@ def thumbnail(example: str) -> str:
     """
     about = gallery.named(example)
     s, given = about.scenario, about.given or Given()
-    wanted, run = intended(s, given), checked(s, given).run
-    comparable = run is not None and run.layers[0].weights.shape == wanted.layers[0].weights.shape
-    shown = judged(run, wanted) if run is not None and comparable else run or wanted
+    shown = judged(s, given) or checked(s, given).run or intended(s, given)
     return data_url(draw_thumbnail(shown, item=min(about.item, len(shown.layers[0].weights) - 1)))

@@ -9,7 +9,19 @@ from mha_viz.attention.records import Run
 from mha_viz.figures import rows
 from mha_viz.figures.grammar import Spec
 from mha_viz.figures.mosaic import layer_at, outlined
-from mha_viz.ui import cached, cell_panels, controls, depth_panels, long_panels, plot, share_panels, state, words
+from mha_viz.ui import (
+    cached,
+    cell_panels,
+    controls,
+    depth_panels,
+    held_finer,
+    long_panels,
+    plot,
+    share_panels,
+    state,
+    words,
+)
+from mha_viz.ui.finer import Finer
 from mha_viz.ui.origin import Origin
 from mha_viz.ui.view import HEATMAP, LINES, View
 
@@ -71,7 +83,9 @@ def pictures(source: Origin, run: Run, view: View) -> None:
     if view.show == HEATMAP:
         spec = cached.head_grid(source, view.layer, view.item, view.colours)
         alt = f"Attention weights of {record.weights.shape[1]} heads as heatmaps"
-        _clickable("grid", source, view, spec, panel=view.head, alt=alt, heading=heading, lines=lines)
+        finer = held_finer.of_grid(source, run, view, spec)
+        said = [*lines, *words.refined(finer.side)]
+        _clickable("grid", source, view, spec, finer, panel=view.head, alt=alt, heading=heading, lines=said)
     elif view.show == LINES:
         spec = rows.links(run, view.head, layer=view.layer, item=view.item, query=view.query)
         alt = f"Lines from query tokens to key tokens, {record.head_name(view.head)}"
@@ -86,17 +100,26 @@ def pictures(source: Origin, run: Run, view: View) -> None:
 def detail(source: Origin, run: Run, view: View) -> None:
     """Draw the average, the chosen head and its mask side by side."""
     spec = cached.detail(source, view.layer, view.head, view.item, view.colours)
+    finer = held_finer.of_detail(source, run, view, spec)
     hint = ["Click a cell to see what its weight is made of."] if view.cell(panel=1) is None else []
+    said = [*words.pooled(finer.side), *hint]
     alt = f"The average over heads, {run.layers[view.layer].head_name(view.head)}, and its mask"
-    _clickable("detail", source, view, spec, panel=1, alt=alt, heading="", lines=hint)
+    _clickable("detail", source, view, spec, finer, panel=1, alt=alt, heading="", lines=said)
 
 
 def _clickable(
-    key: str, source: Origin, view: View, spec: Spec, *, panel: int, alt: str, heading: str, lines: list[str]
+    key: str,
+    source: Origin,
+    view: View,
+    spec: Spec,
+    finer: Finer,
+    *,
+    panel: int,
+    alt: str,
+    heading: str,
+    lines: list[str],
 ) -> None:
-    """Draw heatmaps whose cells open when they are chosen; of a pooled block, its largest weight opens."""
-    pool = spec["layout"]["meta"]["pool"]
-    pooled = [f"Each cell shows the largest of {pool} × {pool} weights; choose a cell to open it."]
+    """Draw heatmaps whose cells open when they are chosen; of a block, its largest weight opens."""
 
     def choose() -> None:
         if (found := plot.clicked(key)) is None:
@@ -104,18 +127,20 @@ def _clickable(
         layer = cached.run(source).layers[view.layer]  # asked for anew: a callback that held it would keep it alive
         head = found[0] if key == "grid" else view.head
         if head < layer.weights.shape[1]:
-            query, at = stats.largest_in(layer, view.item, head, found[1] * pool, found[2] * pool, pool)
+            side = min(plot.clicked_side(key), finer.side)
+            query, at = stats.largest_in(layer, view.item, head, *found[1:], side)
             state.look(head=head, query=query, key=at)
 
     plot.heatmaps(
         spec,
         key=key,
         alt=alt,
-        selected=view.cell(panel=panel, pool=pool),
+        selected=view.cell(panel=panel),
         on_cell=choose,
         filename=key,
         heading=heading,
-        lines=[*lines, *pooled * (pool > 1)],
+        lines=lines,
+        finer=finer,
     )
 
 

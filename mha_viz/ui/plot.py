@@ -14,6 +14,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
+from mha_viz.figures.long_heads import CELLS
 from mha_viz.ui import assets, messages, strokes, values
 from mha_viz.ui.assets import frontend_route, plotly_js_route
 from mha_viz.ui.finer import Finer
@@ -29,6 +30,7 @@ __all__ = [
     "encode",
     "frontend_route",
     "heatmaps",
+    "most_cells",
     "painted",
     "plotly_js_route",
 ]
@@ -113,8 +115,8 @@ def heatmaps(
     if _component_runs():
         paint = None if on_paint is None else Paint(paintable, allowed, strokes.serial(_event(key, "paint")))
         shown: dict[str, Any] = {"alt": alt, "selected": selected, "filename": filename, "heading": heading}
-        if paint is None and finer is None and marked is None and goto is None:
-            data = messages.of(spec, **shown, lines=tuple(lines))
+        if paint is None and marked is None and goto is None:
+            data = messages.of(spec, **shown, lines=tuple(lines), finer=finer)
         else:
             data = encode(spec, **shown, lines=lines, marked=marked, paint=paint, finer=finer, goto=goto)
         _component(
@@ -127,8 +129,9 @@ def heatmaps(
     else:
         if heading:
             st.text(heading)
-        if finer is not None and selected is not None:
-            selected = (selected[0], selected[1] // finer.side, selected[2] // finer.side)
+        if finer is not None:
+            selected = selected and (selected[0], selected[1] // finer.side, selected[2] // finer.side)
+            marked = marked and {name: at // finer.side for name, at in marked.items()}
         st.plotly_chart(chart_figure(spec, selected, marked), key=key, alt=alt, config=_chart_config(filename))
         for line in lines:
             st.text(line)
@@ -214,6 +217,14 @@ def _outline(panel: Mapping[str, Any], row: int | None, column: int | None) -> d
 
 def _chart_config(filename: str) -> dict[str, Any]:
     return {"displaylogo": False, "scrollZoom": False, "toImageButtonOptions": {"filename": filename}}
+
+
+def most_cells() -> int | None:
+    """Return how many cells all panels of a figure are sent with at most, where the component asks for finer ones.
+
+    None, for as many as a figure may have, where `st.plotly_chart` draws: it shows no others.
+    """
+    return CELLS if _component_runs() else None
 
 
 def _component_runs() -> bool:

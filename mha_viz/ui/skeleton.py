@@ -56,6 +56,7 @@ def skeleton(spec: Spec, weights: Sequence[Mapping[str, Any]], finer: Finer | No
     meta = layout.pop("meta", None)
     meta = meta if isinstance(meta, Mapping) else {}
     about = about_panels(spec)
+    queries, keys = finer.sent if finer else (meta.get("query_tokens") or (), meta.get("key_tokens") or ())
     others = [trace for trace in spec["data"] if _layer_of(trace) not in ("weights", "state")]
     pool = meta.get("pool") or 1
     panels = [_panel(trace, {"pool": pool, **about.get(subplot(trace), {})}, finer) for trace in weights]
@@ -74,8 +75,8 @@ def skeleton(spec: Spec, weights: Sequence[Mapping[str, Any]], finer: Finer | No
         "layout": layout,
         "arranged": arranged,
         "mosaic": meta.get("mosaic"),
-        "queries": [] if finer else [text(token) for token in meta.get("query_tokens") or ()],
-        "keys": [] if finer else [text(token) for token in meta.get("key_tokens") or ()],
+        "queries": [text(token) for token in queries],
+        "keys": [text(token) for token in keys],
         "named": list(finer.named) if finer else None,
         "columns": meta.get("columns") or len(panels),
         "queryTitle": text(meta.get("query_title", "query")),

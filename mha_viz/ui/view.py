@@ -46,9 +46,9 @@ class View(Checked):
         """The colour scale, as figures name it."""
         return next((scale for scale in SCALES if scale == self.scale), "shared")
 
-    def cell(self, *, panel: int, pool: int = 1) -> tuple[int, int, int] | None:
-        """Return (panel, query, key) of the chosen cell in a figure whose cells are blocks of `pool`, or None."""
-        return None if self.query is None or self.key is None else (panel, self.query // pool, self.key // pool)
+    def cell(self, *, panel: int) -> tuple[int, int, int] | None:
+        """Return (panel, query, key) of the chosen cell, or None."""
+        return None if self.query is None or self.key is None else (panel, self.query, self.key)
 
     def within(self, run: Run) -> View:
         """Return the view for a run: indices that it doesn't have put back to the first, or to none; its own scale."""

@@ -119,10 +119,30 @@ class TestSources:
         assert len(store) == 5
 
 
-def test_names_that_are_only_numbers_are_none():
-    numbers = [str(i) for i in range(LENGTH)]
-    assert source().named == (False, False)
-    assert source(query_tokens=numbers, key_tokens=["a", *numbers]).named == (False, True)
+class TestNames:
+    numbers = tuple(str(i) for i in range(LENGTH))
+    told = ("a", *numbers)
+
+    def test_those_that_are_only_numbers_are_none(self):
+        found = source(query_tokens=self.numbers)
+        assert (found.named, found.sent) == ((False, False), ((), ()))
+
+    def test_few_travel_with_the_figure(self):
+        found = source(query_tokens=self.numbers, key_tokens=self.told)
+        assert (found.named, found.sent) == ((False, False), ((), self.told))
+        header, _ = opened(wire.encode(figure(found), finer=found))
+        assert (header["figure"]["queries"], header["figure"]["keys"]) == ([], list(self.told))
+
+    def test_many_come_with_the_cells_that_they_name(self, monkeypatch):
+        monkeypatch.setattr(finer, "FEW", LENGTH)
+        found = source(query_tokens=self.numbers, key_tokens=self.told)
+        assert (found.named, found.sent) == ((False, True), ((), ()))
+
+
+def test_sources_of_one_picture_are_equal_and_those_of_others_are_not():
+    assert source() == source()
+    assert len({source(), source(), source("b"), source(side=4), source(rows=49)}) == 4
+    assert source() != "a"
 
 
 class TestEncode:
@@ -241,7 +261,8 @@ class TestRoute:
         assert first is None
         assert second["scaled"] is True
 
-    def test_names_come_with_single_cells_only(self):
+    def test_names_come_with_single_cells_only(self, monkeypatch):
+        monkeypatch.setattr(finer, "FEW", 10)
         names = [f"word{i}" for i in range(KEYS)]
         of = source(key_tokens=names, query_tokens=[str(i) for i in range(LENGTH)])
         header, _ = opened(fetched(address(left=8, columns=3), of)[2])

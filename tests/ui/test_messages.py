@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mha_viz.ui import messages, values, wire
+from mha_viz.ui import finer, messages, values, wire
+from mha_viz.ui.finer import Finer
 from tests.ui.test_plot import decoded, panel, spec
 
 
@@ -36,6 +37,28 @@ def test_who_looks_in_the_same_way_gets_the_same_bytes_and_others_their_own() ->
     first = messages.of(ours, selected=(0, 1, 2))
     assert messages.of(ours, selected=(0, 1, 2)) is first
     assert messages.of(ours, selected=(0, 2, 1)) != first
+
+
+def test_finer_cells_of_the_same_picture_are_the_same_and_are_found_again_after_forgetting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(finer, "sources", finer.Sources())
+    ours = figure(0.5)
+
+    def of(key: str) -> bytes:
+        return messages.of(ours, finer=Finer(8, 8, 2, lambda rows, columns, side: [], key))
+
+    first = of("a")
+    assert of("a") is first
+    assert of("b") != first
+    token = decoded(first)[0]["frame"]["finer"]
+    assert finer.sources.get(token) is not None
+    finer.sources.clear()
+    of("a")
+    assert finer.sources.get(token) is None
+    messages.forget()
+    of("a")
+    assert finer.sources.get(token) is not None
 
 
 def test_a_figure_in_the_place_of_another_is_not_taken_for_it() -> None:

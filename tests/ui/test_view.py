@@ -17,5 +17,5 @@ def test_a_view_forgets_indices_that_the_run_does_not_have() -> None:
 
 
 def test_a_cell_is_named_by_the_block_that_holds_it() -> None:
-    assert View(query=9, key=4).cell(panel=1, pool=4) == (1, 2, 1)
+    assert View(query=9, key=4).cell(panel=1) == (1, 9, 4)
     assert View(query=9).cell(panel=1) is None

@@ -5,7 +5,7 @@ import { viewport } from "./place.js";
 import { covers, seen, shownIn } from "./raster.js";
 import { decodeRegion } from "./wire.js";
 
-const MOST = 512; // blocks that the part in view may have along each side
+const MOST = 518; // blocks that the part in view may have along each side: half of 1,024, with room for cut ones
 const MARGIN = 60; // blocks fetched around it, so that a small move needs nothing new; the server gives 640 in all
 const PAUSE = 80; // ms for which a view must stay before its cells are fetched
 const RETRY = 2000; // ms before cells that the server had dropped are asked for again
@@ -104,7 +104,7 @@ async function refused(instance, loading, answer) {
 // What one cell of the picture is, said under it; empty where each cell is a weight and has a pixel.
 export function cellWords(instance, crowd) {
   const each = Number(crowd.toPrecision(2));
-  const crowded = crowd >= 1.01;
+  const crowded = each > 1;
   if (!instance.frame.finer) return crowded ? `Each pixel shows the largest of ${each} × ${each} weights; zoom in to see all.` : "";
   if (instance.loading) return instance.loading.problem || "Loading finer cells…";
   const side = sideShown(instance);
