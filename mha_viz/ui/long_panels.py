@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 
 import streamlit as st
 
 from mha_viz.attention import stats
 from mha_viz.attention.records import Run
 from mha_viz.figures import long
+from mha_viz.figures.grammar import Scale, Spec
 from mha_viz.figures.long_heads import Blocks, HeadPicture
+from mha_viz.remember import remembered
 from mha_viz.ui import (
     cached,
     controls,
@@ -20,6 +22,7 @@ from mha_viz.ui import (
     long_words,
     origin,
     plot,
+    sizes,
     state,
     threads,
 )
@@ -69,10 +72,10 @@ def bar(run: Run, view: View) -> None:
 def pictures(source: Origin, run: Run, view: View, find: Callable[[], Layer], found: list[HeadPicture | None]) -> None:
     """Draw every head, those that are not computed yet as empty panels."""
     record, blocks = run.layers[view.layer], find().blocks
-    names = [record.head_name(head) for head in range(len(found))]
+    names = tuple(record.head_name(head) for head in range(len(found)))
     goto = long_cell.wanted(record.shape)
     plot.heatmaps(
-        long.grid(found, names, blocks, view.colours),
+        _grid(find(), found, names, view.colours),
         key="long:grid",
         alt=f"Attention weights of {len(found)} heads as heatmaps of blocks",
         selected=view.cell(panel=view.head),
@@ -88,9 +91,9 @@ def pictures(source: Origin, run: Run, view: View, find: Callable[[], Layer], fo
 def detail(source: Origin, run: Run, view: View, find: Callable[[], Layer], found: list[HeadPicture]) -> None:
     """Draw the chosen head large, beside the average over heads."""
     record, blocks = run.layers[view.layer], find().blocks
-    names = [record.head_name(head) for head in range(len(found))]
+    names = tuple(record.head_name(head) for head in range(len(found)))
     plot.heatmaps(
-        long.detail(found, view.head, names, blocks, view.colours),
+        _detail(find(), found, names, view.colours, view.head),
         key="long:detail",
         alt=f"{names[view.head]} and the average over heads as heatmaps of blocks",
         selected=view.cell(panel=0),
@@ -103,6 +106,21 @@ def detail(source: Origin, run: Run, view: View, find: Callable[[], Layer], foun
         finer=long_finer.of_detail(find, found, view.head, view.colours, long_words.names(run, view.layer, view.item)),
         goto=long_cell.wanted(record.shape),
     )
+
+
+def _known_by(layer: Layer, found: Sequence[HeadPicture | None], *at: object) -> Hashable:
+    return layer.key, layer.item, tuple(head is None for head in found), *at
+
+
+# One object for all who look at one link: its message is then made once.
+@remembered(64, key=lambda *at: _known_by(*at), size=sizes.figure_bytes)
+def _grid(layer: Layer, found: Sequence[HeadPicture | None], names: tuple[str, ...], scale: Scale) -> Spec:
+    return long.grid(found, names, layer.blocks, scale)
+
+
+@remembered(64, key=lambda *at: _known_by(*at), size=sizes.figure_bytes)
+def _detail(layer: Layer, found: Sequence[HeadPicture], names: tuple[str, ...], scale: Scale, head: int) -> Spec:
+    return long.detail(found, head, names, layer.blocks, scale)
 
 
 def _choose(key: str, source: Origin, view: View) -> Callable[[], None]:
