@@ -140,13 +140,13 @@ def _characters(lines: list[str]) -> int:
 
 
 # A click on a cell draws the same figures and lines again, with another cell marked.
-@remembered(128, key=lambda source, *at: (origin.key(source), at, plot.most_cells()), size=sizes.figure_bytes)
+@remembered(64, key=lambda source, *at: (origin.key(source), at, plot.most_cells()), size=sizes.figure_bytes)
 def head_grid(source: Origin, layer: int, item: int, scale: Scale) -> Spec:
     """Return the heatmaps of all heads of one layer, in as many cells as are sent."""
     return heads.head_grid(run(source), layer=layer, item=item, scale=scale, cells=plot.most_cells())
 
 
-@remembered(128, key=lambda source, *at: (origin.key(source), at, plot.most_cells()), size=sizes.figure_bytes)
+@remembered(64, key=lambda source, *at: (origin.key(source), at, plot.most_cells()), size=sizes.figure_bytes)
 def detail(source: Origin, layer: int, head: int, item: int, scale: Scale) -> Spec:
     """Return the heatmaps of the average, one head and its mask, in as many cells as are sent."""
     return heads.detail(run(source), head, layer=layer, item=item, scale=scale, cells=plot.most_cells())

@@ -209,9 +209,6 @@ def _warm_up() -> None:
 
     from mha_viz.attention.streamed import workers
 
-    # Linux gives weights memory in pages of 4 kB, each at a price; torch asks for pages of 2 MB if it is told to before
-    # its first tensor. The forward of 8 heads of 1,024² tokens takes 40 ms with them, and 75 without.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if "OMP_NUM_THREADS" not in os.environ:
         # Sessions run side by side, each in a thread of its own: one run must not take every core.
         torch.set_num_threads(min(4, max(1, environment.cores() // 2)))

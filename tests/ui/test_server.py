@@ -228,28 +228,6 @@ def test_boot_leaves_a_chosen_number_of_threads_alone(repository: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.skipif(
-    not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="this system has no pages of 2 MB to ask for"
-)
-def test_after_boot_large_tensors_ask_for_large_pages(repository: Path) -> None:
-    script = """
-        import re
-        from pathlib import Path
-        from mha_viz.ui import server
-        server.boot()
-        import torch
-        weights = torch.ones(2**23)
-        flags = []
-        for mapping in re.split("\\n(?=[0-9a-f]+-)", Path("/proc/self/smaps").read_text()):
-            start, end = (int(place, 16) for place in mapping.split()[0].split("-"))
-            if start <= weights.data_ptr() + 2**22 < end:
-                flags.append(mapping.split("VmFlags:")[1].split())
-        assert len(flags) == 1 and "hg" in flags[0], flags
-    """
-    done = _python(script, repository)
-    assert done.returncode == 0, done.stderr
-
-
 def test_the_lifespan_boots_and_then_lets_the_component_use_the_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     monkeypatch.setattr(server, "boot", lambda: calls.append(f"boot, serving: {values.serving()}"))
