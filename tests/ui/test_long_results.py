@@ -13,7 +13,7 @@ from mha_viz.attention.streamed import StreamedAttention, streamed
 from mha_viz.attention.streamed.signals import never, unheard
 from mha_viz.figures import long_heads
 from mha_viz.remember import forget
-from mha_viz.ui import threads
+from mha_viz.ui import long_panels, threads
 from mha_viz.ui.long_results import PICTURES, STATISTICS, Kind, Layer
 
 S = Scenario(source="normal", query_len=900, num_heads=4, embed_dim=16, mask="causal")
@@ -63,6 +63,20 @@ def test_what_is_found_at_once_is_what_each_head_has_alone(layer: Layer) -> None
         assert (found.mean == one.mean).all()
         assert found.codes is not None
         assert (found.codes == one.codes).all()
+
+
+def test_who_looks_at_the_same_sequence_gets_the_same_picture_and_others_their_own(layer: Layer) -> None:
+    found, names = PICTURES.at_once(layer), ("a", "b", "c", "d")
+    of = long_panels._grid, long_panels._detail
+    again = Layer("results", layer.streamed, 0)
+    assert of[0](again, found, names, "log") is of[0](layer, list(found), names, "log")
+    assert of[1](again, found, names, "log", 1) is of[1](layer, found, names, "log", 1)
+    partly = [None, *found[1:]]
+    other = Layer("another", layer.streamed, 0)
+    grids = [of[0](layer, found, names, "log"), of[0](layer, found, names, "shared"), of[0](other, found, names, "log")]
+    grids.append(of[0](layer, partly, names, "log"))
+    assert len({id(grid) for grid in grids}) == 4
+    assert of[1](layer, found, names, "log", 2) is not of[1](layer, found, names, "log", 1)
 
 
 def test_other_pages_are_drawn_first(layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
