@@ -48,7 +48,7 @@ class Finer:
             block; returns what each panel shows there, in their order, None for one that has nothing to show. Called
             from several threads. It is kept for long after its page has gone: what is large, it should look up.
         key: Digest of what it reads from: the same for the same picture, and for no other.
-        query_tokens: The names of all L queries, if they are more than numbers.
+        query_tokens: The names of all L queries; mere numbers count as none.
         key_tokens: Likewise of all S keys.
     """
 

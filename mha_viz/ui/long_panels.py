@@ -108,17 +108,17 @@ def detail(source: Origin, run: Run, view: View, find: Callable[[], Layer], foun
     )
 
 
-def _known_by(layer: Layer, found: Sequence[HeadPicture | None], *at: object) -> Hashable:
-    return layer.key, layer.item, tuple(head is None for head in found), *at
+def _known_by(layer: Layer, found: Sequence[HeadPicture | None]) -> Hashable:
+    return layer.key, layer.item, tuple(head is None for head in found)
 
 
 # One object for all who look at one link: its message is then made once.
-@remembered(64, key=lambda *at: _known_by(*at), size=sizes.figure_bytes)
+@remembered(64, key=lambda layer, found, *at: (_known_by(layer, found), at), size=sizes.figure_bytes)
 def _grid(layer: Layer, found: Sequence[HeadPicture | None], names: tuple[str, ...], scale: Scale) -> Spec:
     return long.grid(found, names, layer.blocks, scale)
 
 
-@remembered(64, key=lambda *at: _known_by(*at), size=sizes.figure_bytes)
+@remembered(64, key=lambda layer, found, *at: (_known_by(layer, found), at), size=sizes.figure_bytes)
 def _detail(layer: Layer, found: Sequence[HeadPicture], names: tuple[str, ...], scale: Scale, head: int) -> Spec:
     return long.detail(found, head, names, layer.blocks, scale)
 

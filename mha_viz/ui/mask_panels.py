@@ -27,7 +27,7 @@ def everything(s: Scenario, given: Given) -> None:
     with st.spinner("Running the layer and checking its mask", show_time=True):  # seen only where it takes a while
         intended, found = mask_results.intended(s, given), mask_results.checked(s, given)
     view = state.view().within(intended)
-    run = _comparable(found, intended)
+    run = mask_results.comparable(found, intended)
     difference = None if run is None else masks.difference(run, intended, item=view.item, head=view.head)
     verdict(given, found, difference)
     elsewhere(found, view)
@@ -38,12 +38,6 @@ def everything(s: Scenario, given: Given) -> None:
     elif found.run is not None:
         misshapen(found.run)
     mask_proofs.boxes(s, given, found, run, view)
-
-
-def _comparable(found: Checked, intended: Run) -> Run | None:
-    """Return the run under the mask given, if there is one and it has the shape of the intended one."""
-    run = found.run
-    return run if run is not None and run.layers[0].weights.shape == intended.layers[0].weights.shape else None
 
 
 def verdict(given: Given, found: Checked, difference: masks.Difference | None) -> None:
@@ -108,7 +102,7 @@ def picture(s: Scenario, given: Given, found: Checked, run: Run | None, intended
     else:
         difference = masks.difference(run, intended, **at)
         before = mask_results.checked(s, given.before) if given.before is not None else None
-        earlier = None if before is None else _comparable(before, intended)
+        earlier = None if before is None else mask_results.comparable(before, intended)
         padded = run.layers[0].key_padding_mask is not None
         spec, lines = masks.comparison(run, intended, before=earlier, **at), mask_words.legend(difference, padded)
     titles = [panel["title"] for panel in spec["layout"]["meta"]["panels"]]

@@ -84,11 +84,17 @@ def intended(s: Scenario, given: Given) -> Run:
         return cached.run(s) if case.intent == brought.intent(s) else brought.intended(s, case)
 
 
+def comparable(found: Checked, intended: Run) -> Run | None:
+    """Return the run under the mask given, if there is one and it has the shape of the intended one."""
+    run = found.run
+    return run if run is not None and run.layers[0].weights.shape == intended.layers[0].weights.shape else None
+
+
 def judged(s: Scenario, given: Given) -> Run | None:
     """Return the run under the mask given with the masks that were intended; None where the two are of other shapes."""
-    wanted, run = intended(s, given), checked(s, given).run
-    comparable = run is not None and run.layers[0].weights.shape == wanted.layers[0].weights.shape
-    return drawn.judged(run, wanted) if run is not None and comparable else None
+    wanted = intended(s, given)
+    run = comparable(checked(s, given), wanted)
+    return None if run is None else drawn.judged(run, wanted)
 
 
 def _reach_bytes(found: tuple[Tensor, Comparison]) -> int:

@@ -16,6 +16,6 @@ def test_a_view_forgets_indices_that_the_run_does_not_have() -> None:
     assert view.within(mv.run(mv.Scenario())) == View(scale="log", show="lines")
 
 
-def test_a_cell_is_named_by_the_block_that_holds_it() -> None:
+def test_a_cell_is_its_panel_query_and_key_and_none_where_one_is_missing() -> None:
     assert View(query=9, key=4).cell(panel=1) == (1, 9, 4)
     assert View(query=9).cell(panel=1) is None
