@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 import mha_viz as mv
-from benchmarks.clock import seconds
 from benchmarks.table import Measured, Table
+from mha_viz.attention.device import seconds
 from mha_viz.attention.layer import arguments, module
 from mha_viz.inputs.assemble import build
 

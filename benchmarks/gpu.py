@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import AuxRequest, create_block_mask, flex_attention
 
-from benchmarks import clock
 from benchmarks.streamed import DIM, HEADS, MASKS, OVERVIEWS, ROWS, WINDOW, MiB, operands
 from benchmarks.table import Measured, Table
-from mha_viz.attention.device import available
-from mha_viz.attention.streamed import StreamedAttention
+from mha_viz.attention.device import available, seconds
+from mha_viz.attention.streamed import StreamedAttention, fastest
 
 LENGTHS = [4_096, 16_384, 65_536, 131_072]
 WEIGHTS, OUTPUT, FLEX, NORMALISERS = "module, weights", "module, output", "FlexAttention", "log-sum-exp alone"
@@ -113,7 +112,7 @@ def taken(make: Callable[[], Call], rounds: int, device: str) -> Taken | None:
             call = make()
             call()
             before = _marked(device)
-            time = median(clock.seconds(call, device) for _ in range(rounds))
+            time = median(seconds(call, device) for _ in range(rounds))
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
         return None
@@ -141,7 +140,16 @@ def main(rounds: int, lengths: Sequence[int] = LENGTHS, device: str | None = Non
         for mask in MASKS:
             line = {name: taken(partial(make, length, mask, device), rounds, device) for name, make in LINE.items()}
             found.add(f"{length:,}, {mask}", *cells(line))
-    return Measured([found], versions=_about(device))
+    return Measured([found, pieces(device)], versions=_about(device))
+
+
+def pieces(device: str) -> Table:
+    """Return what a part of a pass takes with each cut that a GPU may use, as the first pass there finds it."""
+    caption = f"{fastest.QUERIES:,} queries of one head and {fastest.KEYS:,} keys, the least of {fastest.ROUNDS}."
+    found = Table(["queries × keys at once", "time"], caption).show()
+    for cut, time in fastest.times(device, torch.float32, DIM).items():
+        found.add(f"{cut.queries:,} × {cut.keys:,}", f"{time * 1e3:,.2f} ms")
+    return found
 
 
 def cells(line: Mapping[str, Taken | None]) -> list[str]:

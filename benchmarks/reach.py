@@ -7,8 +7,8 @@ from statistics import median
 import torch
 from torch import nn
 
-from benchmarks.clock import seconds
 from benchmarks.table import Measured, Table
+from mha_viz.attention.device import seconds
 from mha_viz.attention.reach import reach
 
 WIDTH, HEADS, LAYERS = 256, 4, 2

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.clock import seconds
 from benchmarks.doctor import memory
 from benchmarks.table import Measured, Table, load
+from mha_viz.attention.device import seconds
 from mha_viz.attention.streamed import StreamedAttention
 
 HEADS, DIM = 8, 64

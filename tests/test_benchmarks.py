@@ -15,6 +15,7 @@ import torch
 from benchmarks import doctor, forward, gpu, limits, paint, plot, reach, table
 from benchmarks.peers import NAMES, notebooks, report
 from benchmarks.peers.record import Record
+from mha_viz.attention.streamed import plan
 from tests.browser import chromium
 
 BEFORE = "# Benchmarks\n\nWords.\n\n<!-- part: reach -->\n\nold\n\n<!-- end -->\n\nMore words.\n"
@@ -50,7 +51,9 @@ def test_without_a_gpu_its_part_says_so_and_measures_nothing(monkeypatch, capsys
 def test_the_part_of_the_gpu_runs_on_any_device(capsys: pytest.CaptureFixture[str]) -> None:
     measured = gpu.main(1, [130], "cpu")
     assert measured is not None
-    (found,) = measured.tables
+    found, pieces = measured.tables
+    assert [row[0] for row in pieces.rows] == [f"{cut.queries:,} × {cut.keys:,}" for cut in plan.GPU]
+    assert all(float(time.removesuffix(" ms")) > 0 for _, time in pieces.rows)
     assert [row[0] for row in found.rows] == ["130, full", "130, causal"]
     for row in found.rows:
         assert len(row) == len(found.columns)

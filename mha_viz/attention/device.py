@@ -1,7 +1,9 @@
-"""Which devices are there, and waiting for them."""
+"""Which devices are there, waiting for them, and how long they take."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -33,5 +35,14 @@ def synchronise(device: str) -> None:
     """Wait until the device has done what it was asked, so that a clock means something."""
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
-    elif device == "mps":
+    elif device.startswith("mps"):
         torch.mps.synchronize()
+
+
+def seconds(call: Callable[[], object], device: str = "cpu") -> float:
+    """Return how long a call takes, until the device has done what it was asked for."""
+    synchronise(device)
+    start = time.perf_counter()
+    call()
+    synchronise(device)
+    return time.perf_counter() - start

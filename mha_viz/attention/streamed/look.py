@@ -10,8 +10,6 @@ from mha_viz.attention.streamed.operands import Hidden, Operands
 from mha_viz.attention.streamed.plan import Tile
 from mha_viz.attention.streamed.sight import Sight
 
-EVALUATED = 2**16  # cells of a mask at once: the numbers that it is computed from stay in the caches
-
 
 class Look:
     """What one head sees in a block of rows.
@@ -22,11 +20,18 @@ class Look:
     """
 
     def __init__(
-        self, sight: Sight, at: tuple[int, int], rows: tuple[int, int], tiles: tuple[Tile, ...], device: torch.device
+        self,
+        sight: Sight,
+        at: tuple[int, int],
+        rows: tuple[int, int],
+        tiles: tuple[Tile, ...],
+        evaluated: int,
+        device: torch.device,
     ) -> None:
+        """Take what is looked at, how many cells of the mask to compute at once, and where."""
         self.tiles = tiles
         self.rows = rows
-        self._sight, self._at, self._device = sight, at, device
+        self._sight, self._at, self._evaluated, self._device = sight, at, evaluated, device
         self._hidden: dict[Tile, Hidden] = {}
 
     @property
@@ -46,7 +51,7 @@ class Look:
         query = torch.arange(*self.rows, device=self._device)[None, :]
         keys = torch.arange(start, stop, device=self._device)[:, None]
         found = torch.empty(stop - start, self.count, dtype=torch.bool, device=self._device)
-        step = max(1, EVALUATED // self.count) if self._device.type == "cpu" else stop - start
+        step = max(1, self._evaluated // self.count)
         for key, part in zip(keys.split(step), found.split(step), strict=True):
             torch.logical_not(self._sight.allowed(*self._at, query, key), out=part)
         return found
@@ -86,6 +91,7 @@ def looks(
         tiles = plan.tiles(kinds, edges, cut.keys)
         mixed = sum(last - first for tile in tiles for first, last in tile.mixed)
         found += [
-            Look(sight, at, piece, tiles, device) for piece in plan.pieces(rows, group, cut.masks // max(1, mixed))
+            Look(sight, at, piece, tiles, cut.evaluated, device)
+            for piece in plan.pieces(rows, group, cut.masks // max(1, mixed))
         ]
     return found

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from mha_viz.attention.streamed.sight import ALL, NONE
 
 LEAST_KEYS = 128  # smaller products are slow
@@ -24,12 +22,14 @@ class Cut:
         keys: Keys in a tile.
         held: Cells that all threads together hold at once where every weight of a block is needed twice.
         masks: Cells of a block of queries whose mask a thread holds, for heads that share it.
+        evaluated: Cells of a mask that are computed at once; each needs some integers meanwhile.
     """
 
     queries: int
     keys: int
     held: int
     masks: int
+    evaluated: int
 
     def for_statistics(self, keys: int, threads: int) -> Cut:
         """Return the same with blocks of fewer queries where all their weights over `keys` keys must be held.
@@ -41,19 +41,15 @@ class Cut:
 
 
 # Measured on two cores: larger tiles leave the caches, smaller ones pay too often for each step.
-CPU = Cut(queries=512, keys=1_024, held=2**24, masks=2**24)
+CPU = Cut(queries=512, keys=1_024, held=2**24, masks=2**24, evaluated=2**16)
 # Blocks of more queries pay less often, and skip less of what is masked: a pass under a narrow window takes twice as
 # long with these.
 CPU_WHOLE = replace(CPU, queries=1_024, keys=512)
-# A GPU wants few large steps: each costs microseconds to start, and there is room.
-GPU = Cut(queries=2_048, keys=16_384, held=2**28, masks=2**28)
-
-
-def cut_for(device: torch.device, *, whole: bool = False) -> Cut:
-    """Return the cut for a device; `whole` says that nothing will be skipped."""
-    if device.type != "cpu":
-        return GPU
-    return CPU_WHOLE if whole else CPU
+# For GPUs: tiles of 4 to 32 MiB. Small ones fit the caches of some, large ones are started less often.
+GPU = tuple(
+    Cut(queries=queries, keys=keys, held=2**24, masks=2**24, evaluated=2**21)
+    for queries, keys in ((512, 2_048), (512, 4_096), (1_024, 4_096), (2_048, 4_096))
+)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mha_viz.attention.streamed import plan
+from mha_viz.attention.streamed.fastest import cut_for
 from mha_viz.attention.streamed.lines import Lines
 from mha_viz.attention.streamed.look import Look, looks
 from mha_viz.attention.streamed.operands import BITS, MASKED_SCORE, Operands
@@ -97,7 +98,7 @@ class Region:
 
     def _tasks(self, side: int, mean: bool, threads: int) -> list[Task[list[Patch]]]:
         length, keys = self.sizes
-        cut = plan.cut_for(self.operands.key.device)
+        cut = cut_for(self.operands.key)
         share = max(LEAST_ROWS, -(-length // (4 * threads)))
         room = max(1, COLUMNS // plan.side(keys, side))
         spans = plan.blocks_of_queries(length, side, min(cut.queries, share, room))

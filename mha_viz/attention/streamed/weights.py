@@ -9,9 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from mha_viz.attention.streamed import plan, workers
+from mha_viz.attention.streamed import workers
 from mha_viz.attention.streamed.asked import heads_of, rectangle
 from mha_viz.attention.streamed.elsewhere import swept
+from mha_viz.attention.streamed.fastest import cut_for
 from mha_viz.attention.streamed.hidden import hidden
 from mha_viz.attention.streamed.operands import Operands
 from mha_viz.attention.streamed.passes import Passes
@@ -240,7 +241,7 @@ class StreamedAttention:
         self, heads: list[int], item: int, size: int, rows: bool, output: bool, stop: Stop, progress: Progress
     ) -> dict[int, HeadPass]:
         operands = self._operands
-        cut = plan.cut_for(operands.key.device, whole=operands.sight.hides_nothing(item, heads))
+        cut = cut_for(operands.key, whole=operands.sight.hides_nothing(item, heads))
         if rows:
             cut = cut.for_statistics(self.shape[3], self._workers)
         into = {head: blank(operands, size, rows=rows, output=output) for head in heads}
@@ -259,4 +260,4 @@ class StreamedAttention:
         known = self._passes.any_of(item, head)
         if known is not None:
             return known.reference[rows], known.inverse[rows]
-        return normalisers(self._operands, (item, head), rows, plan.cut_for(self._operands.key.device), stopped)
+        return normalisers(self._operands, (item, head), rows, cut_for(self._operands.key), stopped)
