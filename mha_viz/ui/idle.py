@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import math
 import sys
 import time
 from contextlib import suppress
@@ -43,14 +44,17 @@ async def tidy() -> None:
 
 
 async def _look_after() -> None:
-    empty_since, released = time.monotonic(), True
+    inhabited, left = False, math.inf
     for look in count(1):
         await asyncio.sleep(EVERY)
+        drop_sessions()
         if somebody_is_here():
-            empty_since, released = time.monotonic(), False
-        elif not released and time.monotonic() - empty_since >= idle_seconds():
+            inhabited, left = True, math.inf
+        elif inhabited:
+            inhabited, left = False, time.monotonic()
+        elif time.monotonic() - left >= idle_seconds():
             release()
-            released = True
+            left = math.inf
         if look % THOROUGH == 0:
             gc.unfreeze()
         gc.collect()
@@ -72,3 +76,12 @@ def release() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # a C library without it gives memory back on its own
             ctypes.CDLL(None).malloc_trim(0)
+
+
+def drop_sessions() -> None:
+    """Drop the sessions to which nobody came back in time; Streamlit itself does so only when the next one is left.
+
+    Their small objects, scattered over the memory of a class, would keep much of it from being handed back.
+    """
+    with suppress(AttributeError, RuntimeError):  # Streamlit has no public name for them, or is not running
+        runtime.get_instance()._session_mgr._session_storage._cache.expire()  # type: ignore[attr-defined]
