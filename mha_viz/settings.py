@@ -7,6 +7,7 @@ new field. `Scenario` and the page's view are both built this way.
 from __future__ import annotations
 
 import math
+import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -19,6 +20,7 @@ from mha_viz.errors import MhaVizError, ScenarioError
 S = TypeVar("S")
 
 MAX_QUERY_CHARS = 65_536
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def _number(name: str, about: Setting, kind: type, value: Any, optional: bool) -
         if isinstance(value, bool | str):
             raise TypeError
         number = value.__index__() if kind is int else float(value)
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, OverflowError):
         raise ScenarioError(f"{name} must be {allowed}, not {_shown(value)}.", field=name) from None
     low, high = -math.inf if about.low is None else about.low, math.inf if about.high is None else about.high
     if not low <= number <= high:
@@ -134,6 +136,8 @@ def _text(name: str, about: Setting, value: Any) -> str:
     if len(value) > about.max_chars:
         message = f"{name} may have at most {about.max_chars:,} characters, not {len(value):,}."
         raise ScenarioError(message, field=name)
+    if _SURROGATE.search(value):
+        raise ScenarioError(f"{name} holds half a character (a lone surrogate), which no link can hold.", field=name)
     return value
 
 

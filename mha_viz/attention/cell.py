@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mha_viz.attention.ingredients import added, call_of, record_of
+from mha_viz.attention.ingredients import added, call_of
 from mha_viz.attention.projections import projections
-from mha_viz.attention.records import Call, LayerAttention, Run
-from mha_viz.errors import ScenarioError
+from mha_viz.attention.records import Call, LayerAttention, Run, record_of
+from mha_viz.attention.windows import check_index
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +109,6 @@ class Place:
             check_index(name, getattr(self, name), end)
 
 
-def check_index(name: str, index: int, end: int) -> None:
-    """Raise `ScenarioError` unless the index is from 0 to below the end."""
-    if not 0 <= index < end:
-        raise ScenarioError(f"{name} must be from 0 to {end - 1}, not {index}.", field=name)
-
-
 def row(run: Run, *, layer: int = 0, item: int = 0, head: int = 0, query: int = 0) -> Row:
     """Recompute one row of weights step by step.
 
@@ -128,8 +122,8 @@ def row(run: Run, *, layer: int = 0, item: int = 0, head: int = 0, query: int = 
     Raises:
         ScenarioError: An index is out of bounds, or what went into the layer was not kept.
     """
-    record, call, place = record_of(run, layer), call_of(run, layer), Place(item, head, query)
-    place.check(record.weights)
+    record, call = record_of(run, layer, item=item, head=head, query=query), call_of(run, layer)
+    place = Place(item, head, query)
     with torch.no_grad():
         q, k = _projected(call, place)  # [D], [S, D]
     returned = record.held[item, head, query]

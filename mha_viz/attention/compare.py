@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mha_viz.attention.records import LayerAttention, Run
 from mha_viz.attention.stats import of_item
-from mha_viz.errors import InputError
+from mha_viz.errors import InputError, ScenarioError
 
 CHANGED = 1e-6
 """A difference up to this counts as none: float32 computes the same weight in two ways to about 1e-7."""
@@ -134,7 +134,16 @@ class Comparison:
         return self.change.numel()
 
     def moved(self, count: int = 10) -> tuple[Moved, ...]:
-        """Return the cells with the largest |change| above `CHANGED`, largest first, in reading order where equal."""
+        """Return the cells with the largest |change| above `CHANGED`, largest first, in reading order where equal.
+
+        Args:
+            count: How many at most, 1 or more.
+
+        Raises:
+            ScenarioError: It is less.
+        """
+        if count < 1:
+            raise ScenarioError(f"count must be at least 1, not {count}.")
         size = self.change.abs().nan_to_num(nan=0.0).flatten()
         # A stable sort of all cells is only needed among those as large as the last one that is wanted.
         least = size.topk(min(count, len(size))).values[-1:].clamp(min=CHANGED)

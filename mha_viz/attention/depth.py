@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import Run, record_of
 from mha_viz.attention.stats import head_stats
+from mha_viz.attention.windows import check_index
 from mha_viz.errors import ScenarioError
 
 CROSS = re.compile(r"cross|multihead_attn|encoder_attn|encdec", re.IGNORECASE)
@@ -133,8 +134,7 @@ def _chain(run: Run, chain: int) -> Chain:
     found = chains(run)
     if not found:
         raise ScenarioError("A rollout needs layers of self-attention, but this run has none.", field="layer")
-    if not 0 <= chain < len(found):
-        raise ScenarioError(f"chain must be from 0 to {len(found) - 1}, not {chain}.")
+    check_index("chain", chain, len(found))
     return found[chain]
 
 
@@ -142,7 +142,7 @@ def _flows(run: Run, item: int, layers: Sequence[int]) -> Iterator[Tensor]:
     """Yield the rollout after each layer; a NaN spreads to the rows that attend to it, and to no others."""
     flow: Tensor | None = None
     for index in layers:
-        own = _checked(run.layers[index], item).held[item].float().mean(0).cpu()  # [L, L]
+        own = record_of(run, index, item=item).held[item].float().mean(0).cpu()  # [L, L]
         mixed = 0.5 * own + 0.5 * torch.eye(len(own))
         mixed = mixed / mixed.sum(-1, keepdim=True)
         if flow is None:
@@ -163,8 +163,9 @@ def entropy(run: Run, item: int = 0) -> Tensor:
         ScenarioError: `item` is out of bounds.
     """
     found = torch.full((len(run.layers), max(layer.weights.shape[1] for layer in run.layers)), torch.nan)
-    for index, layer in enumerate(run.layers):
-        numbers = torch.tensor([head.entropy for head in head_stats(_checked(layer, item), item)])
+    for index in range(len(run.layers)):
+        layer = record_of(run, index, item=item)
+        numbers = torch.tensor([head.entropy for head in head_stats(layer, item)])
         known = ~layer.held[item].sum(-1).isnan().all(-1).cpu()  # [H]
         found[index, : len(numbers)] = torch.where(known, numbers, torch.nan)
     return found
@@ -188,13 +189,13 @@ def head_similarity(run: Run, item: int = 0, layer: int = 0) -> Similarity:
         layer: Index into `run.layers`: which shape.
 
     Raises:
-        ScenarioError: `item` is out of bounds.
+        ScenarioError: An index is out of bounds.
     """
-    shape = run.layers[layer].weights.shape[2:]
+    shape = record_of(run, layer, item=item).weights.shape[2:]
     alike = [i for i, record in enumerate(run.layers) if record.weights.shape[2:] == shape]
     heads = tuple((i, h) for i in alike for h in range(run.layers[i].weights.shape[1]))
     step = max(1, math.ceil(len(heads) ** 2 * shape.numel() / COMPARED))
-    rows = torch.cat([_checked(run.layers[i], item).held[item, :, ::step].float().cpu() for i in alike])
+    rows = torch.cat([record_of(run, i, item=item).held[item, :, ::step].float().cpu() for i in alike])
     rows = rows / rows.sum(-1, keepdim=True)  # [heads, queries, S]
     return Similarity(heads, 1.0 - _divergences(rows))
 
@@ -218,16 +219,7 @@ def norms(run: Run, item: int = 0) -> Norms:
     """
     if not run.norms:
         raise ScenarioError("Norms are read where layers of nn.Transformer* run, but this run has none of them.")
-    items = min(len(values) for _, values in run.norms)
-    if not 0 <= item < items:
-        raise ScenarioError(f"item must be from 0 to {items - 1}, not {item}.", field="item")
+    check_index("item", item, min(len(values) for _, values in run.norms))
     tokens = [values[item].float().cpu() for _, values in run.norms]
     mean, low, high = (torch.stack([of(values) for values in tokens]) for of in (torch.mean, torch.amin, torch.amax))
     return Norms(tuple(name for name, _ in run.norms), mean, low, high)
-
-
-def _checked(layer: LayerAttention, item: int) -> LayerAttention:
-    items = len(layer.weights)
-    if not 0 <= item < items:
-        raise ScenarioError(f"item must be from 0 to {items - 1}, not {item}.", field="item")
-    return layer

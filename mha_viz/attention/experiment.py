@@ -75,6 +75,8 @@ def experiment(
     """
     if draws < 1:
         raise InputError(f"draws must be at least 1, not {draws}.")
+    if perturb is not None and not isinstance(perturb, int | str) and not perturb:
+        raise InputError("perturb must name at least one argument, but it is empty.")
     if isinstance(target, Scenario):
         if x is not None or args or kwargs:
             raise InputError("A Scenario brings its own inputs and masks, so reach takes no further arguments with it.")

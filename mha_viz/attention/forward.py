@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mha_viz.attention import long, memory, sdpa, stack
 from mha_viz.attention.device import resolve, synchronise
+from mha_viz.attention.difference import largest_difference
 from mha_viz.attention.layer import arguments, extra_keys, placed, seeded, shared_module
 from mha_viz.attention.records import LayerAttention, Run
 from mha_viz.attention.timed import timed
@@ -174,7 +175,7 @@ def _forward(
 
 
 def _change(output: Tensor, explicit: Tensor) -> float:
-    return 0.0 if output is explicit else float((output - explicit).abs().nan_to_num().max())
+    return 0.0 if output is explicit else largest_difference(output, explicit)
 
 
 def _as_batch(output: Tensor, s: Scenario) -> Tensor:
@@ -193,4 +194,6 @@ def _sizes_of(s: Scenario, inputs: Inputs) -> Sizes:
         tensor: Tensor = getattr(inputs, role)
         if tensor.shape[2] != dim:
             raise InputError(f"{role} must have vectors of size {dim}, not {tensor.shape[2]}.")
+    if s.unbatched and len(inputs.query) != 1:
+        raise InputError(f"unbatched inputs are of one item, but these are of {len(inputs.query)}.")
     return Sizes(inputs.query.shape[0], inputs.query.shape[1], inputs.key.shape[1])

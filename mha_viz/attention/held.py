@@ -36,8 +36,10 @@ class HeldAttention:
         if pool == "max":
             found = _blocks(weights.masked_fill(~seen, -torch.inf), sides, -math.inf).amax(dim=(1, 3))
             return found.masked_fill(found == -torch.inf, torch.nan)
-        total = _blocks(weights.masked_fill(~seen, 0.0), sides, 0.0).sum(dim=(1, 3))
-        return total / _blocks(seen.to(total.dtype), sides, 0.0).sum(dim=(1, 3))  # 0 / 0 is NaN
+        exact = torch.float64 if weights.dtype == torch.float64 else torch.float32  # float16 counts to 65,504
+        total = _blocks(weights.masked_fill(~seen, 0.0), sides, 0.0).sum(dim=(1, 3), dtype=exact)
+        count = _blocks(seen, sides, False).sum(dim=(1, 3), dtype=exact)
+        return (total / count).to(weights.dtype)  # 0 / 0 is NaN
 
     def stats(self, item: int = 0) -> stats.AttentionStats:
         """Return the statistics of all heads and of each of their rows."""

@@ -16,7 +16,7 @@ from mha_viz.attention.device import resolve
 from mha_viz.attention.direct import merged_mask
 from mha_viz.attention.forward import of_one_kind
 from mha_viz.attention.layer import placed, seeded, shared_module
-from mha_viz.attention.records import Call, LayerAttention, Run
+from mha_viz.attention.records import Call, LayerAttention, Run, record_of
 from mha_viz.errors import ScenarioError
 from mha_viz.scenario import ATTENTION
 
@@ -64,17 +64,6 @@ def ingredients(run: Run, layer: int) -> Ingredients:
     device = call.query.device  # a capture may keep what went in on another device than the weights
     mask, factor = (None if tensor is None else tensor.to(device) for tensor in (mask, _factor(run, record)))
     return Ingredients(call, mask, factor)
-
-
-def record_of(run: Run, layer: int) -> LayerAttention:
-    """Return one layer's record.
-
-    Raises:
-        ScenarioError: There is no such layer.
-    """
-    if not 0 <= layer < len(run.layers):
-        raise ScenarioError(f"layer must be from 0 to {len(run.layers) - 1}, not {layer}.", field="layer")
-    return run.layers[layer]
 
 
 def call_of(run: Run, layer: int) -> Call:

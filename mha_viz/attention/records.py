@@ -74,7 +74,8 @@ class LayerAttention:
             there it is on the device "meta": a shape and a dtype without numbers.
         output: [N, L, E] of the call as it was asked for; None where only a softmax was seen, or where `streamed` is.
         returned: The second value of the call as it was asked for: None, [N, L, S], or `weights` itself.
-        output_change: Largest difference between `output` and the output of the call that gave `weights`.
+        output_change: Largest difference between `output` and the output of the call that gave `weights`; inf where
+            just one of them is NaN.
         attn_mask: What hid keys from queries, in the module's form: [L, S], [N·H, L, S] or None.
         key_padding_mask: What hid keys from all queries, in the module's form: [N, S] or None.
         extra_keys: Labels of the columns that `add_bias_kv` and `add_zero_attn` appended, in order.
@@ -139,7 +140,7 @@ class LayerAttention:
         """Return the exact weights of some queries and keys, [rows, cols]; slices count as for a list.
 
         Raises:
-            InputError: There is no such head or item, or a slice has a step.
+            ScenarioError: There is no such head or item, or a slice has a step.
         """
         return self._answers.window(head, rows, cols, item)
 
@@ -147,7 +148,7 @@ class LayerAttention:
         """Return the exact weights of one query over all keys, [S].
 
         Raises:
-            InputError: There is no such head, item or query.
+            ScenarioError: There is no such head, item or query.
         """
         windows.check_index("query", query, self.shape[2])
         return self.window(head, slice(query, query + 1), slice(None), item)[0]
@@ -167,7 +168,7 @@ class LayerAttention:
             [rows, columns]; it must not be changed.
 
         Raises:
-            InputError: There is no such head, item, size or pool.
+            ScenarioError: There is no such head, item, size or pool.
         """
         return self._answers.overview(head, size, pool, item)
 
@@ -175,7 +176,7 @@ class LayerAttention:
         """Return the statistics of one batch item's heads, and of each of their rows.
 
         Raises:
-            InputError: There is no such item.
+            ScenarioError: There is no such item.
         """
         return self._answers.stats(item)
 
@@ -281,6 +282,19 @@ class Run:
         from mha_viz.export.notebook import run_html
 
         return run_html(self)
+
+
+def record_of(run: Run, layer: int, *, item: int = 0, head: int = 0, query: int = 0) -> LayerAttention:
+    """Return one layer's record, having made sure that it has such a batch item, head and query.
+
+    Raises:
+        ScenarioError: An index is out of bounds.
+    """
+    windows.check_index("layer", layer, len(run.layers))
+    record = run.layers[layer]
+    for (name, index), end in zip({"item": item, "head": head, "query": query}.items(), record.shape, strict=False):
+        windows.check_index(name, index, end)
+    return record
 
 
 def _numbers(count: int) -> tuple[str, ...]:

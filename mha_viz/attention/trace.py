@@ -10,9 +10,10 @@ from mha_viz.attention import cell, forward, memory
 from mha_viz.attention.difference import largest_difference
 from mha_viz.attention.edited import edited
 from mha_viz.attention.edits import Edits, parse
-from mha_viz.attention.ingredients import Ingredients, ingredients, record_of
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.ingredients import Ingredients, ingredients
+from mha_viz.attention.records import LayerAttention, Run, record_of
 from mha_viz.attention.stages import STEPS, Stage, stages
+from mha_viz.attention.windows import check_index
 from mha_viz.errors import CapacityError, ScenarioError
 from mha_viz.inputs.assemble import sizes
 from mha_viz.scenario import ATTENTION, Scenario
@@ -78,7 +79,7 @@ class Trace:
         weights, mask, factor = self["weights"], self.given.mask, self.given.factor
         place = cell.Place(item, head, query)
         place.check(weights)
-        cell.check_index("key", key, weights.shape[3])
+        check_index("key", key, weights.shape[3])
         added = None if mask is None else mask.expand(weights.shape)[item, head, query]
         q, keys, v = self["q_heads"][item, head, query], self["k_heads"][item, head], self["v_heads"][item, head, key]
         temperature, drawn = self.given.temperature, None if factor is None else float(factor[item, head, query, key])
@@ -165,7 +166,10 @@ def _explicit_output(run: Run, record: LayerAttention) -> Tensor:
     s = run.scenario
     if record.call is None and s is not None and not s.need_weights:
         asked = replace(s, need_weights=True, average_attn_weights=False)
-        record = forward.run_given(asked, record.attn_mask, record.key_padding_mask, inputs=run.inputs).layers[0]
+        padding = record.key_padding_mask
+        if padding is not None and s.unbatched:  # which torch wants as [S] then; a record has [N, S]
+            padding = padding[0]
+        record = forward.run_given(asked, record.attn_mask, padding, inputs=run.inputs).layers[0]
     if record.output is None:
         raise ScenarioError("A layer whose output was not kept can't be traced.", field="layer")
     return record.output

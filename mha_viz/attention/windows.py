@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from mha_viz.errors import InputError
+from mha_viz.errors import ScenarioError
 
 SMALLEST, LARGEST = 64, 4_096  # sides of an overview
 POOLS = ("max", "mean")
 
 
 def check_index(name: str, index: int, end: int) -> None:
-    """Raise `InputError` unless the index is from 0 to below the end."""
+    """Raise `ScenarioError` unless the index is from 0 to below the end."""
     if not 0 <= index < end:
-        raise InputError(f"{name} must be from 0 to {end - 1}, not {index}.")
+        raise ScenarioError(f"{name} must be from 0 to {end - 1}, not {index}.", field=name)
 
 
 def check_size(size: int) -> None:
-    """Raise `InputError` unless an overview may have this many rows and columns."""
+    """Raise `ScenarioError` unless an overview may have this many rows and columns."""
     if not SMALLEST <= size <= LARGEST:
-        raise InputError(f"size of an overview must be from {SMALLEST} to {LARGEST:,}, not {size}.")
+        raise ScenarioError(f"size of an overview must be from {SMALLEST} to {LARGEST:,}, not {size}.")
 
 
 def check_pool(pool: str) -> None:
-    """Raise `InputError` unless blocks can be pooled so."""
+    """Raise `ScenarioError` unless blocks can be pooled so."""
     if pool not in POOLS:
-        raise InputError(f"pool must be 'max' or 'mean', not {pool!r}.")
+        raise ScenarioError(f"pool must be 'max' or 'mean', not {pool!r}.")
 
 
 def resolved(part: slice, length: int) -> slice:
     """Return a slice of neighbouring rows or columns with its ends inside the length.
 
     Raises:
-        InputError: Its step is not 1.
+        ScenarioError: Its step is not 1.
     """
     start, stop, step = part.indices(length)
     if step != 1:
-        raise InputError(f"a window takes neighbouring rows and columns, so the step must be 1, not {step}.")
+        raise ScenarioError(f"a window takes neighbouring rows and columns, so the step must be 1, not {step}.")
     return slice(start, max(start, stop))

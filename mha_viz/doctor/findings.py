@@ -81,5 +81,11 @@ class Report:
             finding["where"] = [list(position) for position in finding["where"]]
         return {"ok": self.ok, "summary": self.summary, "findings": found}
 
+    def _repr_html_(self) -> str:
+        """Return the report as a notebook shows it."""
+        from mha_viz.export.notebook import report_html
+
+        return report_html(self)
+
     def __str__(self) -> str:
         return "\n\n".join([f"Mask check: {self.summary}", *map(str, self.findings)])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from mha_viz.attention.records import Run
+from mha_viz.attention.records import Run, record_of
 from mha_viz.attention.trace import Trace
 from mha_viz.figures import depth, grammar, heads, long, rows, stages
 from mha_viz.figures.grammar import SCALES, Scale, Spec
@@ -53,9 +53,9 @@ def head_grid(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared
         scale: What a colour means: the weight (`shared`), its share of the head's or the row's largest, or its log.
 
     Raises:
-        ScenarioError: `item` is out of bounds.
+        ScenarioError: `layer` or `item` is out of bounds, or there is no such scale.
     """
-    draw = heads.head_grid if run.layers[layer].streamed is None else long.of_run
+    draw = heads.head_grid if record_of(run, layer, item=item).streamed is None else long.of_run
     return _figure(draw(run, layer=layer, item=item, scale=scale))
 
 
@@ -73,7 +73,7 @@ def row(run: Run, head: int = 0, query: int = 0, *, layer: int = 0, item: int = 
     """Return one query's weights as bars over the S keys.
 
     Raises:
-        ScenarioError: `query` is out of bounds.
+        ScenarioError: An index is out of bounds.
     """
     return _figure(rows.row(run, head, query, layer=layer, item=item))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mha_viz.attention.compare import Comparison, Selected
 from mha_viz.attention.records import Run
-from mha_viz.errors import InputError
+from mha_viz.attention.windows import check_index
 from mha_viz.figures import grammar, states
 from mha_viz.figures.grammar import BOTH, NAN, PLAIN, Codes, Floats, Scale, Spec
 from mha_viz.figures.heads import spec_of
@@ -67,11 +67,10 @@ def rows(found: Comparison, query: int, *, names: tuple[str, str] = ("left", "ri
     """Return one query's weights on both sides as pairs of bars over the keys, with `key` marked.
 
     Raises:
-        InputError: `query` is out of bounds.
+        ScenarioError: `query` is out of bounds.
     """
     length, keys = found.change.shape
-    if not 0 <= query < length:
-        raise InputError(f"query must be from 0 to {length - 1}, not {query}.", field="query")
+    check_index("query", query, length)
     said = [grammar.label(token) for token in labels(found)[1]]
     step = max(1, -(-keys // 32))
     bars = [

@@ -10,8 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from mha_viz.attention import depth
-from mha_viz.attention.records import Run
-from mha_viz.errors import ScenarioError
+from mha_viz.attention.records import Run, record_of
 from mha_viz.figures import grammar
 from mha_viz.figures.grammar import NAN, Codes, Floats, Spec
 from mha_viz.figures.heads import spec_of
@@ -27,7 +26,7 @@ def rollout(run: Run, item: int = 0, layer: int = 0) -> Spec:
     Raises:
         ScenarioError: The layer is no self-attention, or an index is out of bounds.
     """
-    record = run.layers[_checked(run, layer)]
+    record = record_of(run, layer, item=item)
     shares: Floats = depth.rollout_at(run, layer, item).numpy()
     _, low, high, bar = grammar.scaled(shares[None], "shared")
     chain = next(chain for chain in depth.chains(run) if layer in chain.layers)
@@ -55,7 +54,7 @@ def similarity(run: Run, item: int = 0, layer: int = 0) -> Spec:
     Raises:
         ScenarioError: An index is out of bounds.
     """
-    found = depth.head_similarity(run, item, _checked(run, layer))
+    found = depth.head_similarity(run, item, layer)
     values: Floats = found.values.numpy()
     names = [f"{at}.{head if (own := run.layers[at].heads) is None else own[head]}" for at, head in found.heads]
     title = "how alike heads are: 1 − Jensen-Shannon divergence"
@@ -172,9 +171,3 @@ def _codes(values: Floats) -> Codes | None:
     """Return which cells are NaN, or None where none is."""
     broken = np.isnan(values)
     return np.where(broken, np.uint8(NAN), np.uint8(0)) if broken.any() else None
-
-
-def _checked(run: Run, layer: int) -> int:
-    if not 0 <= layer < len(run.layers):
-        raise ScenarioError(f"layer must be from 0 to {len(run.layers) - 1}, not {layer}.", field="layer")
-    return layer

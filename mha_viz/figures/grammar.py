@@ -20,6 +20,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from mha_viz.errors import ScenarioError
+
 Spec = dict[str, Any]
 """A Plotly figure as a plain dict with `data` and `layout`; arrays stay NumPy arrays."""
 
@@ -86,7 +88,12 @@ def scaled(weights: Floats, scale: Scale) -> tuple[Floats, float, float, dict[st
 
     `shared` shows the weights themselves; the others divide by the panel's or the row's largest weight, or take
     log10 with a floor of 1e-6.
+
+    Raises:
+        ScenarioError: There is no such scale.
     """
+    if scale not in SCALES:
+        raise ScenarioError(f"scale must be one of {', '.join(SCALES)}, not {scale!r}.")
     if scale == "shared":
         return weights, 0.0, _largest(weights) or 1.0, {"title": {"text": "weight"}}
     if scale == "log":

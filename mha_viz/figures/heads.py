@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mha_viz.attention.records import LayerAttention, Run
-from mha_viz.errors import ScenarioError
+from mha_viz.attention.records import LayerAttention, Run, record_of
 from mha_viz.figures import grammar, pooling, states
 from mha_viz.figures.grammar import Codes, Floats, Scale, Spec
 from mha_viz.figures.panel import Panel, blocks, factor
@@ -27,7 +26,7 @@ def head_grid(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared
 
 def head_panels(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> list[Panel]:
     """Return the panels of `head_grid`, with all cells."""
-    record = _checked(run, layer, item)
+    record = record_of(run, layer, item=item)
     weights = _array(record.held[item])  # [H, L, S]
     titles = [record.head_name(h) for h in range(len(weights))]
     return _panels(weights, states.of_heads(record, item), titles, scale)
@@ -35,7 +34,7 @@ def head_panels(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shar
 
 def average(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
     """Return a heatmap of the mean over heads of one batch item."""
-    record = _checked(run, layer, item)
+    record = record_of(run, layer, item=item)
     weights = _array(record.average[item])[None]  # [1, L, S]
     codes = [states.of_average(record, item)]
     return spec_of(run, layer, item, _panels(weights, codes, [_average_title(record)], scale))
@@ -43,7 +42,7 @@ def average(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "shared")
 
 def head(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> Spec:
     """Return a heatmap of one head of one batch item."""
-    record = _checked(run, layer, item, head)
+    record = record_of(run, layer, item=item, head=head)
     weights = _array(record.held[item, head])[None]  # [1, L, S]
     codes = [states.of_head(record, item, head)]
     return spec_of(run, layer, item, _panels(weights, codes, [record.head_name(head)], scale))
@@ -59,7 +58,7 @@ def detail(
 
 def detail_panels(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, scale: Scale = "shared") -> list[Panel]:
     """Return the panels of `detail`, with all cells."""
-    record = _checked(run, layer, item, head)
+    record = record_of(run, layer, item=item, head=head)
     weights = _array(torch.stack([record.average[item], record.held[item, head]]))  # [2, L, S]
     codes = [states.of_average(record, item), states.of_head(record, item, head)]
     panels = _panels(weights, codes, [_average_title(record), record.head_name(head)], scale)
@@ -74,15 +73,6 @@ def detail_panels(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, sca
         bar=None,
     )
     return [*panels, mask]
-
-
-def _checked(run: Run, layer: int, item: int, head: int = 0) -> LayerAttention:
-    record = run.layers[layer]
-    items, heads = record.weights.shape[:2]
-    for name, index, end in (("item", item, items), ("head", head, heads)):
-        if not 0 <= index < end:
-            raise ScenarioError(f"{name} must be from 0 to {end - 1}, not {index}.", field=name)
-    return record
 
 
 def _average_title(record: LayerAttention) -> str:

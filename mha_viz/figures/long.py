@@ -102,7 +102,7 @@ def of_run(run: Run, *, layer: int = 0, item: int = 0, scale: Scale = "log") -> 
     """Return the blocks of every head of a streamed layer, after a pass over each.
 
     Raises:
-        InputError: There is no such item.
+        ScenarioError: There is no such item.
         MaskError: The mask divides by zero somewhere.
     """
     record = run.layers[layer]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mha_viz.attention.records import Run
-from mha_viz.errors import ScenarioError
+from mha_viz.attention.windows import check_index
 from mha_viz.figures import grammar
 from mha_viz.figures.grammar import Floats, Scale, Spec
 from mha_viz.figures.pooling import MAX_CELLS
@@ -49,8 +49,7 @@ def layers(run: Run, *, item: int = 0, size: int = SIZE, scale: Scale = "shared"
         ScenarioError: `item` is out of bounds.
     """
     items = min(layer.weights.shape[0] for layer in run.layers)
-    if not 0 <= item < items:
-        raise ScenarioError(f"item must be from 0 to {items - 1}, not {item}.", field="item")
+    check_index("item", item, items)
     heads = max(layer.weights.shape[1] for layer in run.layers)
     size = max(_SMALLEST, min(size, math.isqrt(MAX_CELLS // (heads * len(run.layers))) - 2))
     height, width = (_side(run, axis, size) for axis in (2, 3))

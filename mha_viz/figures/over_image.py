@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mha_viz.attention.records import LayerAttention, Run
-from mha_viz.errors import InputError, ScenarioError
+from mha_viz.attention.records import Run, record_of
+from mha_viz.errors import InputError
 from mha_viz.figures import grammar, states
 from mha_viz.figures.grammar import Codes, Floats, Spec
 from mha_viz.figures.thumbnail import data_url
@@ -70,7 +70,7 @@ def patches(
         ScenarioError: An index is out of bounds.
         InputError: The run's keys are not the patches of a picture.
     """
-    record = _checked(run, layer, head, query, item)
+    record = record_of(run, layer, item=item, head=head or 0, query=query)
     keys = run.key_tokens(item, layer)
     grid = grid_of(keys)
     of_item = record.average[item] if head is None else record.held[item, head]  # [L, S]
@@ -84,17 +84,6 @@ def patches(
         f"{'average of heads' if head is None else record.head_name(head)}, query {asked}{_rest(grid, keys, weights)}"
     )
     return {"data": data, "layout": _layout(grid, image, title, _PATCH.fullmatch(asked))}
-
-
-def _checked(run: Run, layer: int, head: int | None, query: int, item: int) -> LayerAttention:
-    if not 0 <= layer < len(run.layers):
-        raise ScenarioError(f"layer must be from 0 to {len(run.layers) - 1}, not {layer}.", field="layer")
-    record = run.layers[layer]
-    items, heads, length = record.weights.shape[:3]
-    for name, index, end in (("item", item, items), ("head", head or 0, heads), ("query", query, length)):
-        if not 0 <= index < end:
-            raise ScenarioError(f"{name} must be from 0 to {end - 1}, not {index}.", field=name)
-    return record
 
 
 def _rest(grid: Grid, keys: tuple[str, ...], weights: Floats) -> str:

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mha_viz.attention.records import Run
-from mha_viz.errors import ScenarioError
+from mha_viz.attention.records import Run, record_of
 from mha_viz.figures import grammar, states
 from mha_viz.figures.grammar import Spec
 
@@ -18,10 +17,8 @@ SHADES = 8
 
 def row(run: Run, head: int = 0, query: int = 0, *, layer: int = 0, item: int = 0, key: int | None = None) -> Spec:
     """Return one query's weights as bars over the keys, with `key` picked out and masked keys named."""
-    record = run.layers[layer]
-    length, keys = record.weights.shape[2:]
-    if not 0 <= query < length:
-        raise ScenarioError(f"query must be from 0 to {length - 1}, not {query}.", field="query")
+    record = record_of(run, layer, item=item, head=head, query=query)
+    keys = record.weights.shape[3]
     weights = record.held[item, head, query].float().cpu().numpy()
     head_codes = states.of_head(record, item, head)
     codes = np.zeros(keys, dtype=np.uint8) if head_codes is None else head_codes[query]
@@ -81,7 +78,7 @@ def links(run: Run, head: int = 0, *, layer: int = 0, item: int = 0, query: int 
     At most 1,500 lines are drawn, the largest weights first; the title says so when some are left out. With `query`,
     that query's lines stand out and the others turn grey.
     """
-    record = run.layers[layer]
+    record = record_of(run, layer, item=item, head=head, query=query or 0)
     weights = record.held[item, head].float().nan_to_num(nan=0.0).cpu()  # [L, S]
     length, keys = weights.shape
     values, where = weights.flatten().topk(min(MAX_LINES, weights.numel()))

@@ -15,6 +15,7 @@ import numpy as np
 
 from mha_viz.attention.stages import Stage
 from mha_viz.attention.trace import Trace
+from mha_viz.attention.windows import check_index
 from mha_viz.errors import ScenarioError
 from mha_viz.figures import grammar, pooling, states
 from mha_viz.figures.beside import COLUMNS, axis, beside
@@ -126,8 +127,7 @@ def _array(own: Stage, item: int, head: int) -> Floats:
     """Return the [rows, columns] of one item and head."""
     place = (("item", item), ("head", head))[: len(own.axes) - 2]
     for (name, index), end in zip(place, own.shape, strict=False):
-        if not 0 <= index < end:
-            raise ScenarioError(f"{name} must be from 0 to {end - 1}, not {index}.", field=name)
+        check_index(name, index, end)
     found: Floats = own.tensor[tuple(index for _, index in place)].detach().float().cpu().numpy()
     return found
 

@@ -22,7 +22,7 @@ DTYPES |= {"torch.half": torch.float16, "torch.float": torch.float32, "torch.dou
 DTYPES |= {"torch.int": torch.int32, "torch.long": torch.int64, "float": torch.float64, "int": torch.int64}
 """The number formats that a text may name."""
 
-_LONGEST_START = 200
+_LONGEST = 200  # characters before or behind the lists: some texts take the patterns below quadratic time
 _START = re.compile(
     r"\s*(?:(?P<name>[A-Za-z_]\w*)\s*=\s*)?(?:(?:(?:torch|np|numpy|jnp)\.)?(?P<call>(?:as_)?tensor|as[Aa]rray|[Aa]rray)\()?\s*"
 )
@@ -48,7 +48,7 @@ def from_lists(text: str) -> tuple[str, torch.Tensor]:
             "or np.set_printoptions(threshold=2**31)."
         )
     before, _, after = text.partition("[")
-    start = _START.fullmatch(before) if len(before) <= _LONGEST_START else None
+    start = _START.fullmatch(before) if len(before) <= _LONGEST else None
     if not start:
         raise _stray(before, "before")
     body, rest = _cut("[" + after)
@@ -81,8 +81,9 @@ def _cut(text: str) -> tuple[str, str]:
 
 def _named_dtype(rest: str, *, called: bool) -> torch.dtype | None:
     """Return the number format named behind the lists, having checked that nothing else stands there."""
-    if not (_END.fullmatch(rest) if called else not rest.strip()):
-        raise _stray(rest, "behind") if rest.strip() else InputError("the mask has a '(' that is never closed.")
+    rest = rest.strip()
+    if not (len(rest) <= _LONGEST and _END.fullmatch(rest) if called else not rest):
+        raise _stray(rest, "behind") if rest else InputError("the mask has a '(' that is never closed.")
     found = _DTYPE.search(rest)
     if found and found[1] not in DTYPES:
         raise InputError(f"dtype must be a bool, int or float type of torch, not {found[1][:40]!r}.")

@@ -80,6 +80,8 @@ def parse(text: str, subject: str) -> tuple[Source, ast.expr]:
     Raises:
         MaskError: It is empty, too long or too deep, or no expression at all.
     """
+    if not isinstance(text, str):
+        raise MaskError(f"a {subject} must be a text, not {text!r}")
     if len(text) > MAX_CHARS:
         raise MaskError(f"a {subject} must have at most {MAX_CHARS} characters, got {len(text)}")
     if not text.strip():

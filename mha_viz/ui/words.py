@@ -99,16 +99,22 @@ def explanations(layer: LayerAttention, s: stats.Summary) -> list[str]:
     elif layer.how == "softmax":
         said.append("These are the result of a softmax over the last dimension, seen as it was computed.")
     elif layer.returned is None and layer.passed is not None:
-        same = "are equal" if layer.output_change == 0 else f"differ by at most {layer.output_change:.2g}"
         said.append(
             "The model calls this attention without asking for weights; they were asked for on the side. The outputs "
-            f"with and without them {same}."
+            f"with and without them {_apart(layer.output_change)}."
         )
     elif layer.returned is not layer.weights:
         asked = "need_weights=False returned no weights" if layer.returned is None else "returned only their average"
-        same = "are equal" if layer.output_change == 0 else f"differ by at most {layer.output_change:.2g}"
-        said.append(f"Your call {asked}; these come from a second call. The outputs of the two {same}.")
+        outputs = f"The outputs of the two {_apart(layer.output_change)}."
+        said.append(f"Your call {asked}; these come from a second call. {outputs}")
     return said
+
+
+def _apart(change: float) -> str:
+    """Say how far outputs lie apart, of which the largest difference is given."""
+    if math.isinf(change):
+        return "differ: one holds NaN where the other holds numbers"
+    return f"differ by at most {change:.2g}" if change else "are equal"
 
 
 def shaded(names: Sequence[str], weights: Sequence[float]) -> str:

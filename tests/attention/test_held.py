@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import mha_viz as mv
+from mha_viz.attention.records import LayerAttention
 from mha_viz.attention.stats import AttentionStats
 from mha_viz.attention.streamed import streamed
 from tests.attention.streamed import dense
@@ -95,6 +96,13 @@ def test_what_is_not_there_is_refused_in_one_sentence(
         monkeypatch.setenv("MHA_VIZ_MEMORY_LIMIT_MB", "0.5")
     layer = mv.run(scenario()).layers[0]
     assert (layer.streamed is None) == held
-    with pytest.raises(mv.InputError) as caught:
+    with pytest.raises(mv.ScenarioError) as caught:
         ask(layer)
     assert str(caught.value) == said
+
+
+def test_a_mean_in_half_precision_counts_beyond_its_largest_number() -> None:
+    weights = torch.full((1, 1, 2_048, 2**17), 2.0**-17, dtype=torch.float16)
+    found = LayerAttention("layer", weights, None, weights, 0.0, None, None).overview(0, 64, pool="mean")
+    assert found.dtype == torch.float16
+    torch.testing.assert_close(found.float(), torch.full((64, 64), 2.0**-17), atol=0, rtol=1e-2)  # of 65,536 cells each

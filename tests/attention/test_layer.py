@@ -375,3 +375,9 @@ def test_masks_of_two_kinds_give_what_torch_makes_of_them_without_its_warning() 
 def test_cuda_gives_the_cpus_weights(values: dict[str, Any]) -> None:
     cpu, cuda = (mv.run(scenario(**values, device=device)).layers[0] for device in ("cpu", "cuda"))
     torch.testing.assert_close(cuda.weights.cpu(), cpu.weights, atol=1e-5, rtol=1e-4)
+
+
+def test_unbatched_inputs_of_several_items_are_refused() -> None:
+    with pytest.raises(mv.InputError) as refused:
+        mv.run(mv.Scenario(unbatched=True, embed_dim=8, num_heads=2), mv.Inputs.of(torch.randn(3, 4, 8)))
+    assert str(refused.value) == "unbatched inputs are of one item, but these are of 3."

@@ -37,6 +37,12 @@ def test_the_trace_agrees_with_the_module_over_the_whole_grid(values: dict[str, 
     np.testing.assert_allclose(found["softmax"].numpy(), oracle.weights(s, module(s), build(s)), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_unbatched_padding_is_handed_on_as_torch_wants_it(need_weights: bool) -> None:
+    found = trace(Scenario(text="a b c", padding="2", unbatched=True, need_weights=need_weights, embed_dim=8))
+    assert max(found.weights_change, found.output_change) <= LIMIT
+
+
 @pytest.mark.parametrize("values", GRID[::5])
 def test_the_draw_of_dropout_is_the_modules(values: dict[str, Any]) -> None:
     s = scenario(**values, dropout=0.4, training=True, seed=5)

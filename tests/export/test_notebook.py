@@ -134,7 +134,8 @@ def test_nothing_of_the_users_is_markup() -> None:
 def test_a_report_shows_every_finding_with_its_evidence_and_fix() -> None:
     report = mv.check(torch.ones(6, 6).tril().bool(), intent="causal")
     assert report.findings
-    text = Reader(report_html(report)).text
+    text = Reader(report._repr_html_()).text
+    assert report._repr_html_() == report_html(report)
     assert text.startswith(f"Mask check: {report.summary}")
     for finding in report.findings:
         for said in (finding.severity, finding.rule, finding.message, finding.evidence, finding.fix):

@@ -9,7 +9,7 @@ import torch
 import mha_viz as mv
 from mha_viz.attention.compare import Selected, compare
 from mha_viz.attention.records import LayerAttention, Run
-from mha_viz.errors import InputError
+from mha_viz.errors import ScenarioError
 from mha_viz.figures import SCALES, grammar
 from mha_viz.figures import compare as pictures
 from mha_viz.scenario import Scenario
@@ -137,7 +137,7 @@ def test_a_rows_weights_stand_side_by_side() -> None:
 @pytest.mark.parametrize("query", [-1, 11])
 def test_a_row_that_is_not_there_is_refused(query: int) -> None:
     found = compare(*(Selected(mv.run(s)) for s in (CAUSAL, FULL)))
-    with pytest.raises(InputError, match=f"query must be from 0 to 10, not {query}"):
+    with pytest.raises(ScenarioError, match=f"query must be from 0 to 10, not {query}"):
         pictures.rows(found, query)
 
 

@@ -301,6 +301,7 @@ REFUSED = {
     "[[1, 0]].bool()": f"'.bool()' stands behind {CODE}",
     "tensor([1, 0]).bool()": f"').bool()' stands behind {CODE}",
     "tensor([1, 0], dtype=torch.bool).cuda()": f"', dtype=torch.bool).cuda()' stands behind {CODE}",
+    f"tensor([1], device=a{' ' * 1_000_000}!)": f"', device=a' stands behind {CODE}",
     "[1, 0] [0, 1]": f"'[0, 1]' stands behind {CODE}",
     "__import__('os').system('ls')[0]": f"\"__import__('os').system('ls')\" stands before {CODE}",
     "mask = torch.ones(3)\nmask[0] = [1]": f"'mask = torch.ones(3) mask' stands before {CODE}",

@@ -40,6 +40,10 @@ def test_the_caption_gives_the_numbers_of_the_run() -> None:
         ({"add_bias_kv": True, "add_zero_attn": True}, "The last 2 columns are appended by the layer (bias_k, zero)"),
         ({"need_weights": False}, "Your call need_weights=False returned no weights; these come from a second call."),
         (
+            {"need_weights": False, "mask": "q > k"},
+            "The outputs of the two differ: one holds NaN where the other holds numbers.",
+        ),
+        (
             {"average_attn_weights": True},
             "Your call returned only their average; these come from a second call. The outputs",
         ),

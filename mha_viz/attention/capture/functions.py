@@ -46,21 +46,27 @@ class Functions:
         given = dict(bound.arguments)
         random = RandomState.of(given["query"].device) if given["training"] and given["dropout_p"] > 0 else None
         result = function(*args, **kwargs)
+        with self._store.reading(self._owner()):
+            self._record(given, result, random)
+        return result
+
+    def _record(self, given: dict[str, Any], result: tuple[Tensor, Tensor | None], random: RandomState | None) -> None:
         taken = ("query", "key", "value", "attn_mask", "key_padding_mask", "is_causal", "need_weights")
         layer = {name: value for name, value in given.items() if name not in (*taken, "average_attn_weights")}
         masks = Passed("mha", given["attn_mask"], given["key_padding_mask"], given["is_causal"])
         call = Projection(given["query"], given["key"], given["value"], masks, layer)
         self._multihead.record(heard(self._owner(), call, masks, (result[0].detach(), result[1]), random))
-        return result
 
     def _dot_product(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = DotProduct.of(*args, **kwargs)
         random = RandomState.of(call.query.device) if call.dropout > 0 else None
         output = function(*args, **kwargs)
-        call.record(self._store, self._owner(), output.detach(), random)
+        with self._store.reading(self._owner()):
+            call.record(self._store, self._owner(), output.detach(), random)
         return output
 
     def _softmax(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         weights = function(*args, **kwargs)
-        softmax.record(self._store, self._owner(), args, kwargs, weights.detach())
+        with self._store.reading(self._owner()):
+            softmax.record(self._store, self._owner(), args, kwargs, weights.detach())
         return weights

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -77,7 +77,7 @@ class Multihead:
     def __init__(self, store: Store, *, inside: bool) -> None:
         self._store = store
         self._inside = inside
-        self._modules: dict[tuple[int, int], tuple[Tensor, nn.MultiheadAttention]] = {}
+        self._modules: dict[Hashable, tuple[list[Tensor], nn.MultiheadAttention]] = {}
 
     def record(self, heard: Heard) -> None:
         """Add the record of a call, if it is wanted and there is room."""
@@ -88,7 +88,8 @@ class Multihead:
         if label is None:
             return
         reading, output, weights, change = _read(heard)
-        self._tell(label, heard, reading, (weights, output, change))
+        lost = _lost(weights, output)
+        self._tell(label, heard, reading, change, lost=lost)
         kept = copy_of(weights)
         attn_mask, padding = self._masks(heard, reading)
         record = LayerAttention(
@@ -96,7 +97,7 @@ class Multihead:
             weights=kept,
             output=copy_of(output),
             returned=_returned(heard, kept),
-            output_change=change,
+            output_change=torch.inf if lost else change,
             attn_mask=attn_mask,
             key_padding_mask=padding,
             extra_keys=call.extra_keys,
@@ -118,19 +119,19 @@ class Multihead:
         return self._store.mask(attn), padding[None] if padding is not None and padding.dim() == 1 else padding
 
     def _module(self, call: Projection) -> nn.MultiheadAttention:
-        """Return the copy of a layer, made once as long as its parameters stay."""
-        weight = call.layer["out_proj_weight"]
-        key = (id(weight), 0 if weight.is_inference() else weight._version)
+        """Return the copy of a layer, made once as long as its parameters and settings stay."""
+        parameters = [value for value in call.layer.values() if isinstance(value, Tensor)]
+        settings = (value for value in call.layer.values() if not isinstance(value, Tensor))
+        state = ((id(tensor), 0 if tensor.is_inference() else tensor._version) for tensor in parameters)
+        key = (*state, *settings)
         if key not in self._modules:
-            self._modules[key] = (weight, call.module())
+            self._modules[key] = (parameters, call.module())  # a parameter that is kept gives its id to no other
         return self._modules[key][1]
 
-    def _tell(self, label: str, heard: Heard, reading: Reading, found: tuple[Tensor, Tensor, float]) -> None:
-        weights, output, change = found
+    def _tell(self, label: str, heard: Heard, reading: Reading, change: float, *, lost: bool) -> None:
         if reading.why:
             self._store.note(f"{label} {reading.why}: the weights are those that it used.")
-        unseen = weights.isnan().any(-1).any(1)  # [N, L]
-        if bool((unseen & ~output.isnan().any(-1)).any()):
+        if lost:
             self._store.note(
                 f"{label} has queries that may see no key: their weights are NaN on the explicit path that is shown, "
                 "while the path that your call took gave numbers."
@@ -150,15 +151,27 @@ def _read(heard: Heard) -> tuple[Reading, Tensor, Tensor, float]:
     if heard.output is not None and returned is not None and returned.dim() == (4 if call.batched else 3):
         return first, heard.output, returned if call.batched else returned[None], 0.0
     random = heard.random.again if heard.random else nullcontext
-    explicit, weights = call.weights(random)
-    change = heard.change(explicit)
-    for reading in heard.readings:
-        if change <= heard.tolerance:
+    found: list[tuple[float, Reading, Tensor, Tensor]] = []
+    refused: list[Exception] = []
+    for reading in (first, *heard.readings):
+        try:
+            explicit, weights = reading.call.weights(random)
+        except (RuntimeError, AssertionError) as error:  # a mask at which the path that the call took did not look
+            refused.append(error)
+            continue
+        found.append((heard.change(explicit), reading, explicit, weights))
+        if found[-1][0] <= heard.tolerance:
             break
-        other, other_weights = reading.call.weights(random)
-        if (other_change := heard.change(other)) < change:
-            first, explicit, weights, change = reading, other, other_weights, other_change
-    return first, explicit if heard.output is None else heard.output, weights, change
+    if not found:
+        raise refused[0]
+    change, reading, explicit, weights = min(found, key=lambda one: one[0])
+    return reading, explicit if heard.output is None else heard.output, weights, change
+
+
+def _lost(weights: Tensor, output: Tensor) -> bool:
+    """Return whether a query has a NaN in its weights and none in its output."""
+    unseen = weights.isnan().any(-1).any(1)  # [N, L]
+    return bool((unseen & ~output.isnan().any(-1)).any())
 
 
 def _returned(heard: Heard, kept: Tensor) -> Tensor | None:

@@ -64,13 +64,14 @@ class Recorder:
         random = RandomState.of(module.out_proj.weight.device) if dropping else None
         with unwatched():
             result = shadow.original(*args, **kwargs)
-            arguments = given(nn.MultiheadAttention.forward, args, kwargs)
-            call = Projection.of_module(module, arguments)
-            output = nested.padded(result[0].detach())
-            if module.batch_first and call.batched:
-                output = output.transpose(0, 1)
-            passed = self._passed_around(call.masks)
-            self._multihead.record(heard(self._owner(), call, passed, (output, result[1]), random))
+            with self._store.reading(self._owner()):
+                arguments = given(nn.MultiheadAttention.forward, args, kwargs)
+                call = Projection.of_module(module, arguments)
+                output = nested.padded(result[0].detach())
+                if module.batch_first and call.batched:
+                    output = output.transpose(0, 1)
+                passed = self._passed_around(call.masks)
+                self._multihead.record(heard(self._owner(), call, passed, (output, result[1]), random))
         return result
 
     def _block(self, shadow: Shadow, frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -84,7 +85,7 @@ class Recorder:
         closed = isinstance(stream, Tensor) and stream.is_nested  # only the fast path takes nested tensors
         with unwatched() if own or closed else watched(self._watch):
             output = shadow.original(*args, **kwargs)
-        with unwatched():
+        with unwatched(), self._store.reading(frame.name):
             if isinstance(stream, Tensor) and isinstance(output, Tensor) and not self._within_block():
                 self._norms.block(frame.name, layer, stream, output, frame.length)
             if own and isinstance(layer, nn.TransformerEncoderLayer) and id(layer.self_attn) not in frame.called:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -80,6 +82,17 @@ class Store:
     def note(self, sentence: str) -> None:
         """Keep a sentence, once."""
         self.notes.setdefault(sentence)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[None]:
+        """Have what fails within the block cost a record, and leave the model its result."""
+        try:
+            yield
+        except Warning:  # whoever turned ours into an error
+            raise
+        except Exception as error:
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            self.note(f"The weights of a call of {name} could not be read: {why}")
 
     def mask(self, tensor: Tensor | None) -> Tensor | None:
         """Return a copy of a mask, which layers share that share the mask, as long as nobody writes into it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mha_viz.attention.windows import check_index, resolved
-from mha_viz.errors import InputError
+from mha_viz.errors import ScenarioError
 
 LARGEST_SIDE = 16_384  # of the blocks of a region
 
@@ -16,7 +16,7 @@ def heads_of(shape: Shape, heads: Iterable[int] | None, item: int) -> list[int]:
     """Return the heads of an item, all if None.
 
     Raises:
-        InputError: There is no such item or head.
+        ScenarioError: There is no such item or head.
     """
     n, count, _, _ = shape
     chosen = list(range(count) if heads is None else heads)
@@ -30,12 +30,12 @@ def rectangle(shape: Shape, rows: slice, cols: slice, side: int) -> tuple[slice,
     """Return slices of queries and keys with their ends inside the weights.
 
     Raises:
-        InputError: A step is not 1, a start is no multiple of the side, or there are no such blocks.
+        ScenarioError: A step is not 1, a start is no multiple of the side, or there are no such blocks.
     """
     if not 1 <= side <= LARGEST_SIDE:
-        raise InputError(f"side of a region's blocks must be from 1 to {LARGEST_SIDE:,}, not {side}.")
+        raise ScenarioError(f"side of a region's blocks must be from 1 to {LARGEST_SIDE:,}, not {side}.")
     wanted, keys = (resolved(part, length) for part, length in zip((rows, cols), shape[2:], strict=True))
     for name, part in (("rows", wanted), ("cols", keys)):
         if part.start % side:
-            raise InputError(f"{name} must start at a multiple of the side, {side}, not at {part.start}.")
+            raise ScenarioError(f"{name} must start at a multiple of the side, {side}, not at {part.start}.")
     return wanted, keys

@@ -19,7 +19,7 @@ class Passes:
     def __init__(self, limit: float) -> None:
         """Take how many bytes may be kept."""
         self._lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()  # what hears of a pass's progress may ask for another one
         self._kept: cachetools.LRUCache[tuple[int, int, int], HeadPass] = cachetools.LRUCache(
             limit, getsizeof=lambda found: found.nbytes
         )

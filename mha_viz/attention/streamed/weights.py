@@ -114,7 +114,8 @@ class StreamedAttention:
 
         Raises:
             Stopped: `stop` returned True; nothing of this pass is kept.
-            InputError: There is no such head, item or size, or no values for an output.
+            ScenarioError: There is no such head, item or size.
+            InputError: There are no values for an output.
             MaskError: The mask divides by zero somewhere.
         """
         self._found(heads_of(self.shape, heads, item), item, size, rows or output, output, stop, progress)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mha_viz.attention.capture import capture
+from mha_viz.attention.trace import trace
 from tests.attention.capture.oracle import array, multihead
 from tests.attention.capture.transparency import run_of
 
@@ -140,6 +141,7 @@ def test_rows_without_keys_are_nan_and_said_to_be() -> None:
     assert record.weights[:, :, 0].isnan().all()
     assert not record.weights[:, :, 1:].isnan().any()
     assert not record.output.isnan().any()
+    assert record.output_change == torch.inf
     assert "may see no key: their weights are NaN" in run.notes[0]
 
 
@@ -199,3 +201,72 @@ def test_the_function_under_the_module_called_directly() -> None:
     again = record.call.module(record.call.query, record.call.key, record.call.value, average_attn_weights=False)
     assert torch.allclose(again[1], record.weights, rtol=0, atol=1e-6)
     assert torch.allclose(again[0], record.output, rtol=0, atol=1e-6)
+
+
+WRONG = torch.zeros(3, 1, dtype=torch.bool)
+
+
+def test_a_mask_that_torch_never_looked_at_costs_the_model_nothing() -> None:
+    mha = layer(batch_first=True).train()
+    run = run_of(mha, lambda m: m(X, X, X, attn_mask=WRONG, is_causal=True, need_weights=False)[0])
+    weights, _ = multihead(mha, *[array(X)] * 3, attn_mask=CAUSAL)
+    np.testing.assert_allclose(run.layers[0].weights, weights, rtol=0, atol=1e-6)
+    assert "took is_causal at its word and ignored attn_mask" in run.notes[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_a_mask_of_another_number_format_is_read_as_the_fast_path_does(dtype: torch.dtype) -> None:
+    block = nn.TransformerEncoderLayer(E, H, 32, dropout=0.0, batch_first=True).eval()
+    mask = torch.zeros(L, L, dtype=dtype).masked_fill(CAUSAL, -torch.inf)
+    with torch.no_grad():
+        run = run_of(block, lambda m: m(X, src_mask=mask))
+    weights, _ = multihead(block.self_attn, *[array(X)] * 3, attn_mask=CAUSAL)
+    np.testing.assert_allclose(run.layers[0].weights, weights, rtol=0, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_a_call_whose_weights_cannot_be_read_gives_its_result_and_a_note() -> None:
+    mha = layer(batch_first=True)
+    many = torch.stack([X, X + 1])
+    with capture(mha) as captured:
+        found = torch.vmap(lambda x: mha(x, x, x, need_weights=False)[0])(many)
+        mha(X, X, X)
+    torch.testing.assert_close(found, torch.vmap(lambda x: mha(x, x, x, need_weights=False)[0])(many))
+    run = captured.run()
+    assert len(run.layers) == 1
+    assert run.notes[0].startswith("The weights of a call of MultiheadAttention could not be read: vmap")
+
+
+CHANGES = {
+    "in_proj_weight": lambda mha: mha.in_proj_weight.mul_(2),
+    "in_proj_bias": lambda mha: mha.in_proj_bias.add_(1),
+    "out_proj.bias": lambda mha: mha.out_proj.bias.add_(1),
+    "train": lambda mha: mha.train(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_trace_of_each_call_has_the_parameters_that_the_layer_had_then(change: Any) -> None:
+    mha = layer(batch_first=True).eval()
+    with capture(mha, inside=True) as captured, torch.no_grad():
+        mha(X, X, X)
+        change(mha)
+        mha(X, X, X)
+    run = captured.run()
+    for index, training in enumerate((False, mha.training)):
+        found = trace(run, layer=index)
+        assert max(found.weights_change, found.output_change) < 1e-5
+        assert run.layers[index].call.module.training == training
+
+
+def test_layers_that_share_a_parameter_keep_their_own_others() -> None:
+    first, second = (layer(batch_first=True) for _ in range(2))
+    with torch.no_grad():
+        second.in_proj_weight.mul_(2)
+    second.out_proj = first.out_proj
+    model = nn.ModuleList([first, second])
+    with capture(model, inside=True) as captured:
+        for mha in model:
+            mha(X, X, X)
+    run = captured.run()
+    assert max(trace(run, layer=index).weights_change for index in range(2)) < 1e-5

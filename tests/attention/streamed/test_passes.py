@@ -265,3 +265,18 @@ def test_a_gpu_finds_the_same() -> None:
     for a, b in zip(here.rows, there.rows, strict=True):
         torch.testing.assert_close(a.entropy, b.entropy.cpu(), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(a.output, b.output.cpu(), atol=1e-5, rtol=1e-4)
+
+
+def test_what_hears_of_the_progress_of_a_pass_may_ask_for_another() -> None:
+    q, k, _ = operands(300)
+    w, alone = StreamedAttention(q, k, threads=1), StreamedAttention(q, k, threads=1)
+    heard: list[Tensor] = []
+
+    def ask(share: float) -> None:
+        heard.append(w.overview(1))
+
+    asking = threading.Thread(target=w.prepare, args=([0],), kwargs={"progress": ask}, daemon=True)
+    asking.start()
+    asking.join(30)
+    assert torch.equal(heard[-1], alone.overview(1))
+    assert torch.equal(w.overview(0), alone.overview(0))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mha_viz.attention.peak import _Ledger
 from mha_viz.attention.streamed import Stopped, StreamedAttention, streamed
-from mha_viz.errors import InputError
+from mha_viz.errors import ScenarioError
 from tests.attention.streamed.dense import blocks
 from tests.attention.streamed.test_weights import SETTINGS, SHAPES, WHOLE, operands, scenario
 
@@ -171,6 +171,6 @@ def test_a_region_takes_little_memory(pool: Any) -> None:
 )
 def test_what_is_no_region_is_refused_in_a_sentence(call: Any, message: str) -> None:
     q, k, _ = operands(20, 20)
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(ScenarioError) as refused:
         call(StreamedAttention(q, k))
     assert str(refused.value) == message

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import mha_viz as mv
 from mha_viz.attention.streamed import StreamedAttention, streamed
-from mha_viz.errors import InputError, MaskError
+from mha_viz.errors import InputError, MaskError, ScenarioError
 from mha_viz.masks import PATTERNS, score_bias
 from tests.attention.streamed.dense import pooled, weights
 
@@ -181,7 +181,6 @@ def test_a_bias_is_added_by_blocks() -> None:
         (lambda w: w.row(0, 20), "query must be from 0 to 19, not 20."),
         (lambda w: w.overview(0, 63), "size of an overview must be from 64 to 4,096, not 63."),
         (lambda w: w.overview(0, 64, "sum"), "pool must be 'max' or 'mean', not 'sum'."),
-        (lambda w: w.stats(output=True), "output needs the projected values, but none were given: pass value."),
         (
             lambda w: w.window(0, slice(0, 9, 2), WHOLE),
             "a window takes neighbouring rows and columns, so the step must be 1, not 2.",
@@ -190,9 +189,16 @@ def test_a_bias_is_added_by_blocks() -> None:
 )
 def test_what_cannot_be_given_is_refused_in_a_sentence(call: Any, message: str) -> None:
     q, k, _ = operands(20, 20)
-    with pytest.raises(InputError) as refused:
+    with pytest.raises(ScenarioError) as refused:
         call(StreamedAttention(q, k))
     assert str(refused.value) == message
+
+
+def test_an_output_without_values_is_refused_in_a_sentence() -> None:
+    q, k, _ = operands(20, 20)
+    with pytest.raises(InputError) as refused:
+        StreamedAttention(q, k).stats(output=True)
+    assert str(refused.value) == "output needs the projected values, but none were given: pass value."
 
 
 def test_a_mask_that_divides_by_zero_says_so_and_nothing_hangs() -> None:
