@@ -63,6 +63,7 @@ def serving(
     environment: Mapping[str, str] | None = None,
     flags: tuple[str, ...] = (),
     script: str = "app.py",
+    port: int | None = None,
 ) -> Iterator[App]:
     """Serve the app or another script until the block ends.
 
@@ -71,8 +72,9 @@ def serving(
         environment: Added to this process's.
         flags: Added to those of `make run`.
         script: Its path in the repository.
+        port: Where it listens; a free one if None.
     """
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "streamlit", "run", script, *_LOCAL, "--server.port", str(port), *flags]
     variables = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(environment or {})}
     with log_file.open("wb") as log:

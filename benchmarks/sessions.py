@@ -73,6 +73,7 @@ class Session:
         unread: How many messages may wait to be read; with few, whoever does not ask for a reply stops reading.
 
     Attributes:
+        name: What the server calls the session.
         widgets: The page's controls, by their labels.
         watched: The parts of the page that draw themselves again and again, and after how many seconds.
     """
@@ -83,6 +84,7 @@ class Session:
         self.widgets: dict[str, Widget] = {}
         self.watched: dict[str, float] = {}
         self.socket: websockets.ClientConnection | None = None
+        self.name = ""
         self._page = ""
         self._kept: dict[str, ForwardMsg] = {}
 
@@ -96,7 +98,9 @@ class Session:
             "open_timeout": 60,
             "close_timeout": 1,
         }
-        protocols = [websockets.Subprotocol("streamlit")]
+        # As a browser says which session it had; the second is a token that only uploads need.
+        told = ["streamlit", "none", self.name] if self.name else ["streamlit"]
+        protocols = [websockets.Subprotocol(word) for word in told]
         self.socket = await websockets.connect(stream, subprotocols=protocols, origin=self.url, **options)
         return self
 
@@ -175,6 +179,7 @@ class Session:
                 self._element(message.delta.new_element, message.delta.fragment_id, reply)
         elif kind == "new_session":
             self._page = message.new_session.page_script_hash
+            self.name = message.new_session.initialize.session_id or self.name
             if not message.metadata.run.fragment_ids:
                 self.watched.clear()
         elif kind == "auto_rerun":

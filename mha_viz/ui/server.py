@@ -31,6 +31,7 @@ from mha_viz import environment
 from mha_viz.errors import MhaVizError
 from mha_viz.ui import idle, limits, turns
 from mha_viz.ui.backpressure import Backpressure, stall_seconds
+from mha_viz.ui.reconnect import Reconnect
 
 FRAME_ANCESTORS_VARIABLE = "MHA_VIZ_FRAME_ANCESTORS"
 """Environment variable: the sites that may show the app in a frame, as CSP `frame-ancestors` sources."""
@@ -96,7 +97,7 @@ def routes() -> list[BaseRoute]:
 
 
 def middleware() -> list[Middleware]:
-    """Return what wraps every request, as this process's environment says: `SecurityHeaders` and `Backpressure`.
+    """Return what wraps every request, as this process's environment says.
 
     Raises:
         MhaVizError: `MHA_VIZ_FRAME_ANCESTORS` holds something that is not a list of sources, or a limit is no number
@@ -109,7 +110,11 @@ def middleware() -> list[Middleware]:
     for limit in (turns.of_server, idle.idle_seconds, workers.count, *sizes):
         limit()
     policy = content_security_policy(INDEX_HTML.read_text(encoding="utf-8"), frame_ancestors())
-    return [Middleware(SecurityHeaders, policy=policy), Middleware(Backpressure, stall=stall_seconds())]
+    return [
+        Middleware(SecurityHeaders, policy=policy),
+        Middleware(Backpressure, stall=stall_seconds()),
+        Middleware(Reconnect),
+    ]
 
 
 class SecurityHeaders:
