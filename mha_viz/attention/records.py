@@ -36,7 +36,8 @@ class Passed:
 
     Attributes:
         api: Whose arguments they are: "mha" for the module, "sdpa" for `F.scaled_dot_product_attention`.
-        attn_mask: Of any shape and dtype, or None.
+        attn_mask: Of any shape and dtype, or None; that of a captured call of the function as it broadcasts to
+            [N, H, L, S].
         key_padding_mask: Likewise; the function has no such argument.
         is_causal: The argument of that name.
     """

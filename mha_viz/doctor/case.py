@@ -43,7 +43,7 @@ class Case:
         add_zero_attn: As the module was built.
 
     Raises:
-        MaskError: A mask has no cells or no dimensions.
+        MaskError: A mask has no cells or no dimensions, or floats of 8 bits or less.
     """
 
     attn_mask: Tensor | None = None
@@ -72,6 +72,8 @@ class Case:
                 raise MaskError(
                     f"{name} must have at least one cell and one dimension, got the shape {tuple(mask.shape)}"
                 )
+            if mask is not None and mask.is_floating_point() and mask.dtype.itemsize < 2:
+                raise MaskError(f"{name} must hold bools, integers or floats of 16 bits or more, got {mask.dtype}")
 
     def but(self, **changes: Any) -> Case:
         """Return the same case with some attributes changed."""

@@ -61,10 +61,12 @@ class Values:
 
     @property
     def penalty(self) -> float | None:
-        """The finite number at or below -1 that stands in for -inf: every other finite number is 0, or all are it."""
-        if self.two_valued and self.low <= -1 and self.high in (0, self.low):
-            return self.low
-        return self.low if self.low <= HIDES else None
+        """The finite number that stands in for -inf: at or below -1 beside 0 alone, or at or below `HIDES`.
+
+        One number everywhere is added to whole rows, which changes nothing: only a low one is meant to hide.
+        """
+        beside_zero = self.two_valued and self.low <= -1 and self.high == 0
+        return self.low if beside_zero or self.low <= HIDES else None
 
 
 def sizes(case: Case) -> Sizes:
@@ -182,10 +184,17 @@ def _broadcast(mask: Tensor, case: Case) -> Tensor | None:
     """Return what a mask of `F.scaled_dot_product_attention` is meant to allow; None where it can't be read."""
     shape = (1,) * (4 - mask.dim()) + tuple(mask.shape)
     given = tuple(known or own for known, own in zip(case.sizes, shape, strict=False))
-    if mask.dim() > 4 or not fit(shape, given):
+    if mask.dim() not in (2, 3, 4) or any(own not in (1, size) for own, size in zip(shape, given, strict=True)):
         return None
     allowed = meant(mask, case.attn_values, case).reshape(shape)
     return allowed.expand(-1, -1, given[2], given[3])
+
+
+def spread(cells: Tensor, allowed: Tensor) -> Tensor:
+    """Return the cells of a raw mask in the shape of what was read off it, [1 or N, 1 or H, L, S]."""
+    if cells.numel() == allowed.numel():
+        return cells.reshape(allowed.shape)
+    return cells.expand_as(allowed)
 
 
 def fit(shape: Sequence[int], other: Sequence[int]) -> bool:

@@ -67,8 +67,8 @@ def check(
         A report; `ok` is True where there is no error and no warning, and printing it says all.
 
     Raises:
-        MaskError: Neither a mask nor `query_shape` nor is_causal=True is given, a mask is empty, the intent can't be
-            read or does not fit the sizes, or the api is unknown.
+        MaskError: Neither a mask nor `query_shape` nor is_causal=True is given, a mask is empty or has floats of 8 bits
+            or less, the intent can't be read or does not fit the sizes, or the api is unknown.
     """
     if attn_mask is None and key_padding_mask is None and query_shape is None and not is_causal:
         raise MaskError("check needs attn_mask, key_padding_mask, query_shape or is_causal=True, got none of them")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import reduce
+
+import torch
 
 from mha_viz.attention.records import LayerAttention, Passed, Run
 from mha_viz.doctor.findings import SEVERITIES, Finding, Report
@@ -51,8 +54,8 @@ def _checked(layer: LayerAttention) -> tuple[Finding, ...]:
         batch_size=n if known else None,
         is_causal=passed.is_causal,
         api=passed.api,
-        # The call ran, so a float mask had the type that it needed, whatever autocast made of the weights.
-        dtype=floats[0] if floats else weights.dtype,
+        # The call ran, so float masks together had the type that it needed, whatever autocast made of the weights.
+        dtype=reduce(torch.promote_types, floats) if floats else weights.dtype,
         weights=weights if known else None,
         dropout=layer.dropout,
         training=layer.dropout > 0,

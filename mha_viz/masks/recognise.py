@@ -74,8 +74,11 @@ def recognise(mask: Tensor | np.ndarray[Any, Any], *, most: int = 5, num_heads: 
         At most `most` explanations.
 
     Raises:
-        MaskError: The mask is no tensor of numbers with one to four dimensions, or has no cells.
+        MaskError: The mask is no tensor of numbers with one to four dimensions, has no cells, or has floats of 8 bits
+            or less; or num_heads is below 1.
     """
+    if num_heads < 1:
+        raise MaskError(f"num_heads must be 1 or more, got {num_heads}")
     tensor = _tensor(mask)
     guesses = [
         guess
@@ -118,6 +121,10 @@ def _tensor(mask: Tensor | np.ndarray[Any, Any]) -> Tensor:
         raise MaskError(
             "a mask to recognise must have one to four dimensions and at least one cell, "
             f"got the shape {list(tensor.shape)}"
+        )
+    if tensor.is_floating_point() and tensor.dtype.itemsize < 2:
+        raise MaskError(
+            f"a mask to recognise must hold bools, integers or floats of 16 bits or more, got {tensor.dtype}"
         )
     return tensor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from mha_viz.doctor import Report, check
+from mha_viz.doctor import RULES, Case, Report, check, examine, repaired
 from mha_viz.errors import MaskError
 
 TRIL = torch.ones(4, 4, dtype=torch.bool).tril()
@@ -88,6 +89,10 @@ def test_facts_are_read_off_a_module() -> None:
             {"key_padding_mask": torch.zeros(2, 3, dtype=torch.complex64)},
             "key_padding_mask must hold real numbers or bools, got torch.complex64",
         ),
+        (
+            {"attn_mask": torch.zeros(2, 2).to(torch.float8_e4m3fn)},
+            "attn_mask must hold bools, integers or floats of 16 bits or more, got torch.float8_e4m3fn",
+        ),
         ({"attn_mask": RIGHT, "api": "flex"}, "api must be 'mha' or 'sdpa', got 'flex'"),
         (
             {"attn_mask": RIGHT, "intent": "k + 1"},
@@ -134,6 +139,16 @@ def test_what_can_not_be_checked_is_refused(call, sentence: str) -> None:
             "its shape is (8, 3, 3): batch and heads are two dimensions",
             "attn_mask = attn_mask.unflatten(0, (2, 4))",
         ),
+        (
+            {"attn_mask": torch.ones(4, 4).bool(), "query_len": 1, "key_len": 4, "api": "sdpa"},
+            "its shape is (4, 4)",
+            "# build attn_mask with the shape (N, H, 1, 4)",
+        ),
+        (
+            {"attn_mask": torch.zeros(4), "query_len": 3, "key_len": 4, "api": "sdpa"},
+            "its shape is (4,): it needs a dimension for the queries",
+            "attn_mask = attn_mask[None]",
+        ),
     ],
 )
 def test_wrong_shapes_are_explained(call, evidence: str, fix: str) -> None:
@@ -155,6 +170,95 @@ def test_no_shape_makes_it_stumble(shape, dtype, api, intent) -> None:
         check(raw, api=api, intent=intent, **sizes)
         check(key_padding_mask=raw, api=api, intent=intent, **sizes)
         check(raw, raw, api=api, intent=intent, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("call", "fix"),
+    [
+        ({"key_len": 2, "batch_size": 3}, "key_padding_mask = key_padding_mask.expand(3, -1)"),
+        ({"key_len": 3}, "# build key_padding_mask with the shape (N, 3)"),
+        ({"key_len": 3, "batch_size": 3}, "# build key_padding_mask with the shape (3, 3)"),
+        ({}, "# build key_padding_mask with the shape (N, S)"),
+        ({"key_len": 3, "query_shape": (3, 8)}, "# build key_padding_mask with the shape (3,)"),
+    ],
+    ids=str,
+)
+def test_padding_of_one_dimension_gets_a_fix_that_runs(call: dict[str, Any], fix: str) -> None:
+    padding = torch.tensor([False, True])
+    assert check(key_padding_mask=padding, **call).of("padding-shape")[0].fix == fix
+    names = {"key_padding_mask": padding}
+    exec(fix, names)
+    made = repaired(Case(key_padding_mask=padding, **call), "padding-shape").key_padding_mask
+    assert made is not None
+    assert torch.equal(made, names["key_padding_mask"])
+
+
+@pytest.mark.parametrize(
+    ("padding", "call", "fix"),
+    [
+        (torch.tensor([False, True]), {}, "attn_mask = ~key_padding_mask[None, :]"),
+        (torch.tensor([0, 1]), {}, "attn_mask = ~(key_padding_mask != 0)[None, :]"),
+        (
+            torch.tensor([False, True]),
+            {"attn_mask": torch.zeros(3, 2)},
+            "attn_mask = attn_mask.masked_fill(key_padding_mask[None, :], -torch.inf)",
+        ),
+        (
+            torch.tensor([False, True, True]),
+            {},
+            "# build attn_mask with the shape (N, H, 3, 2), without key_padding_mask",
+        ),
+        (
+            torch.tensor([[False, True]]),
+            {"attn_mask": torch.zeros(3, 4)},
+            "# build attn_mask with the shape (1, H, 3, 2), without key_padding_mask",
+        ),
+    ],
+    ids=str,
+)
+def test_padding_is_merged_into_the_functions_mask_where_the_shapes_allow_it(
+    padding: torch.Tensor, call: dict[str, Any], fix: str
+) -> None:
+    case = Case(key_padding_mask=padding, query_len=3, key_len=2, api="sdpa", **call)
+    code, after = examine(case).of("padding-with-sdpa")[0].fix, repaired(case, "padding-with-sdpa")
+    assert code.splitlines()[0] == fix
+    names = {"attn_mask": case.attn_mask, "key_padding_mask": padding}
+    exec(code, {"torch": torch}, names)
+    if fix.startswith("#"):
+        assert after is case
+    else:
+        assert after.key_padding_mask is None
+        assert torch.equal(after.attn_mask, names["attn_mask"])
+        assert examine(after).ok
+
+
+FILLED = [
+    (torch.bool, True),
+    (torch.uint8, 1),
+    (torch.float32, 1.0),
+    (torch.float32, -torch.inf),
+    (torch.float32, -1e9),
+]
+
+
+@pytest.mark.parametrize(
+    "shape", [(3,), (2,), (3, 3), (2, 5), (2, 1), (4, 3, 3), (2, 1, 1, 3), (2, 2, 3, 3), (1, 1, 1, 1, 1)], ids=str
+)
+@pytest.mark.parametrize("padding", [(3,), (2,), (2, 3), (3, 2), (2, 1, 1, 3)], ids=str)
+@pytest.mark.parametrize("api", ["mha", "sdpa"])
+def test_no_shape_makes_a_repair_stumble(shape, padding, api) -> None:
+    known = {"num_heads": 2, "batch_size": 2, "query_len": 3, "key_len": 3}
+    for own, other, hint, sizes in itertools.product(FILLED, FILLED, (False, True), ({}, known)):
+        masks = [torch.full(size, fill, dtype=kind) for size, (kind, fill) in ((shape, own), (padding, other))]
+        case = Case(attn_mask=masks[0], key_padding_mask=masks[1], api=api, is_causal=hint, **sizes)
+        for finding in examine(case).findings:
+            if RULES[finding.rule].repair is not None:
+                repaired(case, finding.rule)
+
+
+def test_a_finding_names_the_first_cell_whatever_the_number_of_dimensions() -> None:
+    for raw, first in ((torch.eye(3), (0, 0)), (torch.eye(3).flip(0)[None, None], (0, 0, 0, 2))):
+        assert f"the first at {first};" in check(raw, api="sdpa").of("additive-ones")[0].evidence
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"])

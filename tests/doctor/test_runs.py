@@ -89,6 +89,69 @@ def test_the_functions_masks_are_read_as_the_functions() -> None:
     assert "inverted-mask" in rules(CAUSAL, heads=[1], items=[0])
 
 
+class Calls(nn.Module):
+    """Calls the function with one tensor as query, key and value."""
+
+    def forward(self, query: Tensor, mask: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(query, query, query, attn_mask=mask)
+
+
+def run_of_calls(lead: tuple[int, ...], mask: Tensor) -> Run:
+    query = torch.randn(*lead, L, 8, generator=torch.Generator().manual_seed(0))
+    with capture(model := Calls()) as captured:
+        model(query, mask)
+    return captured.run()
+
+
+@pytest.mark.parametrize(
+    ("lead", "shape"),
+    [
+        ((), (L, L)),
+        ((), (L,)),
+        ((3,), (L,)),
+        ((3,), (3, L, L)),
+        ((3,), (1, L, L)),
+        ((3,), (3, 1, L)),
+        ((2, 3), (3, L, L)),
+        ((2, 3, 4), (4, L, L)),
+        ((2, 3, 4), (3, 1, L, L)),
+        ((2, 3, 4), (1, 3, 1, L, L)),
+    ],
+    ids=str,
+)
+def test_a_call_that_ran_had_a_mask_of_the_right_shape(lead: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    assert check_run(run_of_calls(lead, torch.ones(shape, dtype=torch.bool))).findings == ()
+
+
+@pytest.mark.parametrize(("lead", "own"), [((3,), (3,)), ((2, 3, 4), (1, 3, 1))], ids=str)
+def test_masks_are_read_whatever_the_number_of_dimensions(lead: tuple[int, ...], own: tuple[int, ...]) -> None:
+    assert check_run(run_of_calls(lead, (~CAUSAL).expand(*own, L, L))).ok
+    assert check_run(run_of_calls(lead, CAUSAL.expand(*own, L, L))).findings[0].rule == "inverted-mask"
+
+
+def test_an_item_that_the_lowest_number_hides_is_found_in_a_run() -> None:
+    mask = torch.zeros(N, 1, 1, L)
+    mask[1] = torch.finfo(torch.float32).min
+    (finding,) = check_run(run_of_calls((N, H), mask)).findings
+    assert (finding.rule, finding.where[0]) == ("uniform-rows", (1, None, 0, None))
+
+
+@pytest.mark.filterwarnings("ignore:Support for mismatched")
+@pytest.mark.parametrize("narrow", ["attn_mask", "key_padding_mask"])
+def test_masks_whose_sum_had_the_right_type_are_no_error(narrow: str) -> None:
+    model = nn.MultiheadAttention(E, H, batch_first=True)
+    masks = {"attn_mask": torch.zeros(L, L), "key_padding_mask": torch.zeros(N, L)}
+    masks[narrow] = masks[narrow].half()
+    with capture(model) as captured:
+        model(X, X, X, **masks)
+    (finding,) = check_run(captured.run()).findings
+    assert (finding.rule, finding.severity) == ("float-dtype", "warning")
+    assert (
+        finding.message
+        == f"{narrow} is torch.float16, not the query's type torch.float32: torch would refuse it alone."
+    )
+
+
 def test_a_hint_without_a_mask_is_reported() -> None:
     model = nn.MultiheadAttention(E, H, batch_first=True).eval()
     with torch.no_grad(), capture(model) as captured:

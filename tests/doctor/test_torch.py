@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mha_viz.doctor import RULES, Case, check
+from mha_viz.doctor import RULES, Case, check, repaired
 from mha_viz.masks import encode, mask
+from mha_viz.masks.encode import Api
 
 E, H, L, N = 16, 2, 4, 2
 CAUSAL = torch.ones(L, L, dtype=torch.bool).triu(1)
@@ -138,6 +139,50 @@ def test_two_lowest_numbers_overflow_and_the_row_spreads_over_real_keys_of_the_f
     assert finding.evidence.endswith("batch item 1, query 0 gives 0.333 to each of the keys 0 and 2 to 3")
 
 
+@pytest.mark.parametrize("api", ["mha", "sdpa"])
+@pytest.mark.parametrize("shape", [(1, 3), (1, 1), (L, L)], ids=str)
+def test_one_number_everywhere_changes_nothing_and_is_no_penalty(shape: tuple[int, int], api: Api) -> None:
+    raw, query, key = torch.full(shape, -2.5), x(N, shape[0])[:, None], x(N, shape[1])[:, None]
+    added = F.scaled_dot_product_attention(query, key, key, raw)
+    torch.testing.assert_close(added, F.scaled_dot_product_attention(query, key, key))
+    report = check(raw, api=api)
+    assert report.ok, str(report)
+    assert check(torch.full(shape, -1e9), api=api).of("uniform-rows")
+
+
+def test_items_that_the_lowest_number_hides_in_a_broadcast_mask_are_uniform() -> None:
+    raw = torch.zeros(N, 1, 1, L)
+    raw[1] = torch.finfo(torch.float32).min
+    query = x()[:, None].expand(-1, H, -1, -1)
+    one_hot = torch.eye(L).expand(N, H, L, L)
+    made = F.scaled_dot_product_attention(query, query, one_hot, raw)
+    torch.testing.assert_close(made[1], torch.full((H, L, L), 0.25))
+    (finding,) = check(raw, api="sdpa", num_heads=H, query_len=L).findings
+    assert (finding.rule, finding.where) == ("uniform-rows", tuple((1, None, i, None) for i in range(L)))
+    assert finding.evidence.endswith("batch item 1, query 0 gives 0.25 to each of the keys 0 to 3")
+    after = repaired(Case(attn_mask=raw, api="sdpa", num_heads=H, query_len=L), "uniform-rows")
+    torch.testing.assert_close(
+        F.scaled_dot_product_attention(query, query, one_hot, after.attn_mask)[1, 0], torch.eye(L)
+    )
+
+
+SHAPES = [(4,), (1,), (4, 4), (1, 4), (4, 1), (1, 1), (2, 4), (4, 2), (3, 4, 4), (2, 4, 4), (3, 1, 4), (1, 1, 1)]
+SHAPES += [(2, 1, 1, 4), (2, 3, 4, 4), (1, 3, 1, 4), (3, 1, 4, 4), (2, 3, 1, 1), (1, 1, 1, 1, 4)]
+
+
+@pytest.mark.parametrize("queries", [1, 4])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_shapes_that_the_function_refuses_are_found(shape: tuple[int, ...], queries: int) -> None:
+    query, key = torch.randn(2, 3, queries, 8), torch.randn(2, 3, 4, 8)
+    sizes = {"batch_size": 2, "num_heads": 3, "query_len": queries, "key_len": 4}
+    for raw in (torch.zeros(shape), torch.ones(shape).bool()):
+        try:
+            taken = F.scaled_dot_product_attention(query, key, key, raw).shape == query.shape
+        except (RuntimeError, IndexError):
+            taken = False
+        assert bool(check(raw, api="sdpa", **sizes).of("mask-shape")) == (not taken)
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
 def test_integers_are_refused(dtype: torch.dtype) -> None:
     with pytest.raises(AssertionError, match="only bool and floating types of attn_mask are supported"):
@@ -154,6 +199,35 @@ def test_another_floating_type_is_refused(dtype: torch.dtype, need_weights: bool
     with pytest.raises(RuntimeError, match="dtype"):
         layer()(query, query, query, attn_mask=raw, need_weights=need_weights)
     assert check(raw).findings[0].rule == "float-dtype"
+
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@pytest.mark.parametrize("padding", [None, torch.bool, *FLOATS], ids=str)
+@pytest.mark.parametrize("attn", [None, torch.bool, *FLOATS], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.filterwarnings("ignore:Support for mismatched")
+def test_masks_of_another_floating_type_are_an_error_where_torch_refuses_them(
+    dtype: torch.dtype, attn: torch.dtype | None, padding: torch.dtype | None
+) -> None:
+    if attn is None and padding is None:
+        return
+    query, module = x().to(dtype), layer(dtype=dtype)
+    masks = {
+        "attn_mask": None if attn is None else torch.zeros(L, L).to(attn),
+        "key_padding_mask": None if padding is None else torch.zeros(N, L).to(padding),
+    }
+    refused = False
+    for need_weights in (True, False):
+        try:
+            module(query, query, query, **masks, need_weights=need_weights)
+        except RuntimeError:
+            refused = True
+    found = check(**masks, dtype=dtype, num_heads=H).of("float-dtype")
+    assert any(finding.severity == "error" for finding in found) == refused
+    others = [given for given in (attn, padding) if given not in (None, torch.bool, dtype)]
+    assert len(found) == len(others)
 
 
 def test_a_large_penalty_becomes_infinite_in_half_precision() -> None:
@@ -286,6 +360,44 @@ def test_scaled_dot_product_attention_aligns_its_causal_mask_top_left() -> None:
         (finding,) = check(is_causal=True, query_len=2, key_len=5, api="sdpa", intent=intent).findings
         assert (finding.rule, finding.severity) == ("causal-alignment", severity)
     assert check(is_causal=True, query_len=2, key_len=5, api="sdpa", intent="causal").findings == ()
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (2, 5), (5, 2)], ids=str)
+@pytest.mark.parametrize("given", [None, "window(1)"])
+@pytest.mark.parametrize("intent", ["full", "window(1)", "causal", "causal & window(1)", "causal_bottom_right"])
+def test_what_the_function_hides_by_itself_is_compared_with_the_intent(
+    sizes: tuple[int, int], given: str | None, intent: str
+) -> None:
+    # Of four dimensions, and values as wide as keys: the way through torch that takes a mask beside is_causal.
+    query, key = torch.randn(1, 1, *sizes), torch.randn(1, 1, sizes[1], sizes[1])
+    call = {"attn_mask": None if given is None else mask(given).allowed(*sizes), "is_causal": True}
+    values, wanted = torch.eye(sizes[1])[None, None], mask(intent).allowed(*sizes)
+    try:
+        seen = F.scaled_dot_product_attention(query, key, values, **call)[0, 0] > 0
+    except RuntimeError:
+        pytest.skip("this version of torch refuses attn_mask together with is_causal=True")
+    case = Case(**call, api="sdpa", query_len=sizes[0], key_len=sizes[1], intent=mask(intent))
+    other = (seen ^ wanted) & wanted.any(dim=-1, keepdim=True)
+    found = list(RULES["differs-from-intent"].findings(case))
+    assert bool(found) == bool(other.any())
+    assert bool(found) <= (not check(**call, api="sdpa", query_len=sizes[0], key_len=sizes[1], intent=intent).ok)
+    if found:
+        assert found[0].evidence.startswith(f"{int(other.sum())} cells differ: {int((other & seen).sum())} visible")
+        after = repaired(case, "differs-from-intent")
+        assert not after.is_causal
+        made = F.scaled_dot_product_attention(query, key, values, after.attn_mask)[0, 0] > 0
+        assert torch.equal(made, wanted)
+
+
+def test_the_subject_of_a_difference_is_what_hides() -> None:
+    call = {"query_len": 4, "key_len": 4, "api": "sdpa", "is_causal": True, "intent": "full"}
+    alone, beside = (check(raw, **call).of("differs-from-intent")[0] for raw in (None, torch.ones(4, 4).bool()))
+    assert alone.message == "is_causal=True alone does not allow what 'full' allows."
+    assert beside.message == "attn_mask with is_causal=True does not allow what 'full' allows."
+    assert alone.evidence.startswith(
+        "6 cells differ: 0 visible that should be hidden, 6 hidden that should be visible;"
+    )
+    assert alone.fix.endswith("\nis_causal = False")
 
 
 def test_a_mask_beside_is_causal_hides_as_well_or_is_refused() -> None:

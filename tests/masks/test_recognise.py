@@ -220,6 +220,10 @@ def test_4096_tokens_are_recognised(text: str) -> None:
             torch.zeros(2, 2, dtype=torch.complex64),
             "a mask to recognise must hold real numbers or bools, got torch.complex64",
         ),
+        (
+            torch.zeros(2, 2).to(torch.float8_e4m3fn),
+            "a mask to recognise must hold bools, integers or floats of 16 bits or more, got torch.float8_e4m3fn",
+        ),
         (np.array([["a"]]), "a mask to recognise must hold real numbers or bools, got <U1"),
     ],
 )
@@ -227,6 +231,13 @@ def test_what_is_no_mask_is_refused_in_one_sentence(given: object, sentence: str
     with pytest.raises(MaskError) as refused:
         recognise(given)
     assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize("num_heads", [0, -1])
+def test_a_mask_has_one_head_or_more(num_heads: int) -> None:
+    with pytest.raises(MaskError) as refused:
+        recognise(torch.ones(2, 3, 3).bool(), num_heads=num_heads)
+    assert str(refused.value) == f"num_heads must be 1 or more, got {num_heads}"
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "uint64", "int16"])

@@ -60,11 +60,15 @@ class DotProduct:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """N, H, L and S; leading dimensions count as batch, and without heads there is one."""
-        lead = self.query.shape[:-2]
-        if not self.grouped:
-            lead = torch.Size(np.broadcast_shapes(lead, self.key.shape[:-2]))
+        lead = self._lead
         heads = lead[-1] if len(lead) > 1 else 1
         return lead.numel() // heads, heads, self.query.shape[-2], self.key.shape[-2]
+
+    @property
+    def _lead(self) -> torch.Size:
+        """The dimensions of the weights before the last two: heads last, if there are any."""
+        lead = self.query.shape[:-2]
+        return lead if self.grouped else torch.Size(np.broadcast_shapes(lead, self.key.shape[:-2]))
 
     def record(self, store: Store, name: str, output: Tensor, random: RandomState | None) -> None:
         """Add a record of the call.
@@ -85,7 +89,7 @@ class DotProduct:
         change = difference(self._attended(weights), output)
         if change > rounding(output):
             store.note(f"{label} gives an output that differs by up to {change:.3g} from that of the weights shown.")
-        told = hidden.by_function(self._mask(), is_causal=self.is_causal, shape=shape)
+        told = hidden.by_function(self._broadcastable(self.attn_mask), is_causal=self.is_causal, shape=shape)
         attn_mask, padding = hidden.as_masks(told, shape)
         record = LayerAttention(
             name=label,
@@ -97,7 +101,7 @@ class DotProduct:
             key_padding_mask=padding,
             dropout=self.dropout,
             how="function",
-            passed=Passed("sdpa", store.mask(self.attn_mask), None, self.is_causal),
+            passed=Passed("sdpa", self._broadcastable(store.mask(self.attn_mask)), None, self.is_causal),
         )
         store.add(record, crossed=shape[2] != shape[3], device=output.device)
 
@@ -122,12 +126,15 @@ class DotProduct:
         with unwatched(), torch.no_grad():
             return weights.to(value.dtype) @ value
 
-    def _mask(self) -> Tensor | None:
-        """Return the mask as broadcastable to [N, H, L, S]."""
-        mask, dims = self.attn_mask, self.query.dim()
-        if mask is None or mask.dim() < 3 or dims == 4:
+    def _broadcastable(self, mask: Tensor | None) -> Tensor | None:
+        """Return the mask, or a copy of it, as broadcastable to [N, H, L, S], with two dimensions or more."""
+        lead = self._lead
+        if mask is None or mask.dim() == 2:
             return mask
-        if dims == 3:
+        if mask.dim() == 1:
+            return mask[None]
+        if len(lead) == 1:
             return mask.unsqueeze(1)
-        lead = (*self.query.shape[:-3], *mask.shape[-3:])
-        return mask.detach().expand(*lead).reshape(-1, *mask.shape[-3:])
+        if mask.dim() == 3 or len(lead) == 2:
+            return mask
+        return mask.detach().expand(*lead[:-1], *mask.shape[-3:]).reshape(-1, *mask.shape[-3:])

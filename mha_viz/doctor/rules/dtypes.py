@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -54,12 +55,22 @@ def _differs(raw: Tensor, case: Case) -> bool:
     return raw.is_floating_point() and raw.dtype != case.dtype
 
 
+def _passes_beside_the_other(case: Case) -> bool:
+    """Say whether both masks are there and have the query's type together, as they are added up first."""
+    if case.attn_mask is None or case.key_padding_mask is None or case.api == "sdpa":
+        return False
+    types = [raw.dtype if raw.is_floating_point() else case.dtype for _, raw, _ in given(case)]
+    return reduce(torch.promote_types, types) == case.dtype
+
+
 @rule(
     "float-dtype",
     "error",
     "The mask has another floating type than the query",
     why="A floating mask is added to the scores, so it must have their type. NumPy makes float64, autocast and "
-    ".half() make queries of 16 bits; the call then fails, with a message that depends on need_weights.",
+    ".half() make queries of 16 bits; the call then fails, with a message that depends on need_weights. Given "
+    "attn_mask and key_padding_mask, torch first adds them up, a bool one in the query's type, and asks only that the sum "
+    "has it: a narrower mask passes beside a bool one or one of the right type, which is a warning.",
     pitfall="P3",
     issues=(99012, 111276),
     good=lambda: Case(attn_mask=torch.full((4, 4), -torch.inf).triu(1)),
@@ -68,12 +79,19 @@ def _differs(raw: Tensor, case: Case) -> bool:
 )
 def float_dtype(case: Case) -> Iterator[Symptom]:
     """Find floating masks of another type than the query's."""
+    passes = _passes_beside_the_other(case)
     for name, raw, _ in given(case):
-        if _differs(raw, case):
+        if not _differs(raw, case):
+            continue
+        seen = f"{name} has dtype {raw.dtype} and the query {case.dtype}"
+        if passes:
             yield Symptom(
-                f"{name} must be bool or of the query's type {case.dtype}; it is {raw.dtype}.",
-                f"{name} has dtype {raw.dtype} and the query {case.dtype}",
+                f"{name} is {raw.dtype}, not the query's type {case.dtype}: torch would refuse it alone.",
+                f"{seen}; the call runs because the sum of both masks has the query's type",
+                severity="warning",
             )
+        else:
+            yield Symptom(f"{name} must be bool or of the query's type {case.dtype}; it is {raw.dtype}.", seen)
 
 
 def _too_low(raw: Tensor, low: float, case: Case) -> bool:

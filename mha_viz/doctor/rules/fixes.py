@@ -95,6 +95,17 @@ def with_infinity(name: Name, threshold: float) -> Fix:
     return Fix(f"{name} = {name}.masked_fill({name} <= {threshold!r}, -torch.inf)", apply)
 
 
+def hiding(case: Case) -> tuple[str, Tensor]:
+    """Return where `key_padding_mask` hides, as code and as a bool tensor of its shape."""
+    raw = case.key_padding_mask
+    assert raw is not None
+    if raw.dtype == torch.bool:
+        return "key_padding_mask", raw
+    if raw.is_floating_point():
+        return "(key_padding_mask == -torch.inf)", raw == -torch.inf
+    return "(key_padding_mask != 0)", raw != 0
+
+
 def opened(case: Case) -> Fix:
     """Return the fix that lets a row which sees nothing see one key: its own position, or key 0.
 
@@ -111,7 +122,7 @@ def opened(case: Case) -> Fix:
             return torch.eye(size.queries or 0, size.keys or 0, dtype=torch.bool)
         return torch.arange(size.keys or 0) == 0
 
-    if case.attn_mask is not None and case.attn_mask.is_floating_point():
+    if case.attn_mask.is_floating_point():
         return _opened_floats(case, own, keys)
     return _opened_bools(case, own, keys)
 
@@ -142,30 +153,27 @@ def _opened_bools(case: Case, own: str, keys: Callable[[], Tensor]) -> Fix:
             f"attn_mask = attn_mask | (~attn_mask.any(-1, keepdim=True) & ({own}))",
             lambda c: c.but(attn_mask=_bool(c) | (~_bool(c).any(-1, keepdim=True) & keys())),
         )
+    merges = _fits_into_attn(case)
     code = ["hidden = attn_mask"]
-    if case.key_padding_mask is not None:
-        heads = case.sizes.heads or "num_heads"
-        padding = "key_padding_mask" if case.padding_values is None else "(key_padding_mask == -torch.inf)"
-        code = [f"hidden = attn_mask | {padding}.repeat_interleave({heads}, 0)[:, None, :]", "key_padding_mask = None"]
+    if merges:
+        code = [f"hidden = attn_mask | {_hiding_by_head(case)[0]}", "key_padding_mask = None"]
     code.append(f"attn_mask = hidden & ~(hidden.all(-1, keepdim=True) & ({own}))")
 
     def apply(c: Case) -> Case:
         hidden = _bool(c)
-        if c.key_padding_mask is not None:
-            padding = c.key_padding_mask if c.padding_values is None else c.key_padding_mask == -torch.inf
-            hidden = hidden | padding.repeat_interleave(c.sizes.heads or 1, 0)[:, None, :]
-        return c.but(attn_mask=hidden & ~(hidden.all(-1, keepdim=True) & keys()), key_padding_mask=None)
+        if merges:
+            hidden, c = hidden | _hiding_by_head(c)[1], c.but(key_padding_mask=None)
+        return c.but(attn_mask=hidden & ~(hidden.all(-1, keepdim=True) & keys()))
 
     return Fix("\n".join(code), apply)
 
 
 def _opened_floats(case: Case, own: str, keys: Callable[[], Tensor]) -> Fix:
+    merges = _fits_into_attn(case)
     code = []
-    if case.key_padding_mask is not None:
-        heads = case.sizes.heads or "num_heads"
-        padding = "key_padding_mask" if case.padding_values is None else "key_padding_mask == -torch.inf"
+    if merges:
         code = [
-            f"padding = ({padding}).repeat_interleave({heads}, 0)[:, None, :]",
+            f"padding = {_hiding_by_head(case)[0]}",
             "attn_mask = attn_mask.masked_fill(padding, -torch.inf)",
             "key_padding_mask = None",
         ]
@@ -177,13 +185,26 @@ def _opened_floats(case: Case, own: str, keys: Callable[[], Tensor]) -> Fix:
     def apply(c: Case) -> Case:
         mask = c.attn_mask
         assert mask is not None
-        if c.key_padding_mask is not None:
-            padding = c.key_padding_mask if c.padding_values is None else c.key_padding_mask == -torch.inf
-            mask = mask.masked_fill(padding.repeat_interleave(c.sizes.heads or 1, 0)[:, None, :], -torch.inf)
+        if merges:
+            mask, c = mask.masked_fill(_hiding_by_head(c)[1], -torch.inf), c.but(key_padding_mask=None)
         nothing = (mask == -torch.inf).all(-1, keepdim=True)
-        return c.but(attn_mask=mask.masked_fill(nothing & keys(), 0.0), key_padding_mask=None)
+        return c.but(attn_mask=mask.masked_fill(nothing & keys(), 0.0))
 
     return Fix("\n".join(code), apply)
+
+
+def _fits_into_attn(case: Case) -> bool:
+    return case.padding_allowed is not None and case.api == "mha"
+
+
+def _hiding_by_head(case: Case) -> tuple[str, Tensor]:
+    """Return where `key_padding_mask` hides, as code and as bool [N * H, 1, S], or [S] of a call without a batch."""
+    code, hidden = hiding(case)
+    if hidden.dim() == 1:
+        return code, hidden
+    heads = case.sizes.heads
+    every_head = hidden.repeat_interleave(heads or 1, 0)[:, None, :]
+    return f"{code}.repeat_interleave({heads or 'num_heads'}, 0)[:, None, :]", every_head
 
 
 def _bool(case: Case) -> Tensor:

@@ -27,14 +27,18 @@ def _attn_rebuilt(case: Case, intent: Mask) -> Fix:
         shape, flat = "N, H, L, S", "" if case.api == "sdpa" else ".flatten(0, 1)"
     turn = "" if case.api == "sdpa" else "~"
     lines.append(f"attn_mask = {turn}({intent.code()}).expand({shape}){flat}")
+    hint = case.is_causal and case.api == "mha"
+    if _hint_hides(case):
+        lines.append("is_causal = False")
 
     def apply(c: Case) -> Case:
         allowed = c.intended_attn
         assert allowed is not None
         if not (by_item or by_head):
-            return c.but(attn_mask=as_given(allowed[0, 0], c.api))
+            return c.but(attn_mask=as_given(allowed[0, 0], c.api), is_causal=hint)
         allowed = allowed.expand(n, h, -1, -1)
-        return c.but(attn_mask=as_given(allowed if c.api == "sdpa" else allowed.flatten(0, 1), c.api))
+        made = allowed if c.api == "sdpa" else allowed.flatten(0, 1)
+        return c.but(attn_mask=as_given(made, c.api), is_causal=hint)
 
     return Fix("\n".join(lines), apply)
 
@@ -46,21 +50,31 @@ def _padding_rebuilt(case: Case, intent: Mask) -> Fix:
         "b, k = torch.arange(N)[:, None], torch.arange(S)\n"
         f"key_padding_mask = ~({intent.code()}).expand(N, S)"
     )
-
-    def apply(c: Case) -> Case:
-        assert c.intended_padding is not None
-        return c.but(key_padding_mask=as_given(c.intended_padding[:, 0, 0]))
-
-    return Fix(code, apply)
+    wanted = case.intended_padding
+    assert wanted is not None
+    return Fix(code, lambda c: c.but(key_padding_mask=as_given(wanted[:, 0, 0])))
 
 
 def _rebuilt(case: Case) -> Fix:
     fixes = []
-    if case.intents[0] is not None and _difference(case.attn_allowed, case.intended_attn) is not None:
+    if case.intents[0] is not None and _difference(_shown(case), case.intended_attn) is not None:
         fixes.append(_attn_rebuilt(case, case.intents[0]))
     if case.intents[1] is not None and _difference(case.padding_allowed, case.intended_padding) is not None:
         fixes.append(_padding_rebuilt(case, case.intents[1]))
     return every(fixes)
+
+
+def _hint_hides(case: Case) -> bool:
+    """Say whether is_causal hides the future by itself, beside `attn_mask`."""
+    return case.is_causal and case.api == "sdpa"
+
+
+def _shown(case: Case) -> Tensor | None:
+    """Return what `attn_mask` and is_causal allow together, [1 or N, 1 or H, L, S]; None where it can't be read."""
+    allowed = case.attn_allowed
+    if allowed is None or not _hint_hides(case):
+        return allowed
+    return allowed & torch.ones_like(allowed[0, 0]).tril()
 
 
 def _difference(allowed: Tensor | None, wanted: Tensor | None) -> Tensor | None:
@@ -77,7 +91,7 @@ def _difference(allowed: Tensor | None, wanted: Tensor | None) -> Tensor | None:
 
 def _merged_as_intended(case: Case) -> bool:
     """Say whether both masks together are what was asked for, whichever of them hides what."""
-    attn, padding = case.attn_allowed, case.padding_allowed
+    attn, padding = _shown(case), case.padding_allowed
     for_attn, for_keys = case.intended_attn, case.intended_padding
     if attn is None or padding is None or for_keys is None or (for_attn is None and case.intents[0] is not None):
         return False
@@ -85,6 +99,13 @@ def _merged_as_intended(case: Case) -> bool:
         same(_item(attn, n) & keys, for_keys[n] if for_attn is None else _item(for_attn, n) & for_keys[n])
         for n, keys in enumerate(padding)
     )
+
+
+def _arguments(case: Case) -> str:
+    """Say what hides keys from queries, as the subject of a sentence."""
+    if case.attn_mask is None:
+        return "is_causal=True alone" if _hint_hides(case) else "The call without attn_mask"
+    return "attn_mask with is_causal=True" if _hint_hides(case) else "attn_mask"
 
 
 def _item(masks: Tensor, n: int) -> Tensor:
@@ -117,10 +138,8 @@ def _item(masks: Tensor, n: int) -> Tensor:
 )
 def differs_from_intent(case: Case) -> Iterator[Symptom]:
     """Compare both masks with the intent."""
-    if case.is_causal and case.api == "sdpa":
-        return
     pairs = (
-        ("attn_mask", case.attn_allowed, case.intended_attn, case.intents[0]),
+        (_arguments(case), _shown(case), case.intended_attn, case.intents[0]),
         ("key_padding_mask", case.padding_allowed, case.intended_padding, case.intents[1]),
     )
     differing = [(*pair, other) for pair in pairs if (other := _difference(pair[1], pair[2])) is not None]
@@ -129,9 +148,8 @@ def differs_from_intent(case: Case) -> Iterator[Symptom]:
     for name, allowed, _, intent, other in differing:
         assert allowed is not None
         open_, total = int((other & allowed).count_nonzero()), int(other.count_nonzero())
-        given = "The call without attn_mask" if name == "attn_mask" and case.attn_mask is None else name
         yield Symptom(
-            f"{given} does not allow what '{intent}' allows.",
+            f"{name} does not allow what '{intent}' allows.",
             f"{total} cells differ: {open_} visible that should be hidden, {total - open_} hidden that should be "
             f"visible; {wording.cells(other)}",
             wording.positions(other),

@@ -16,10 +16,10 @@ from mha_viz.masks import mask
 
 def _ones_symptom(name: Name, raw: Tensor) -> Symptom:
     ones = int((raw == 1).count_nonzero())
-    first = wording.first(raw[None, None] == 1 if raw.dim() == 2 else raw[None] == 1, 1)
+    first = wording.first(raw[None] == 1, 1)[0]
     return Symptom(
         f"{name} is a float mask of 0 and 1, which hides nothing: floats are added to the scores.",
-        f"{ones:,} of {raw.numel():,} cells are 1.0, the first at {tuple(first[0][4 - raw.dim() :])}; each multiplies "
+        f"{ones:,} of {raw.numel():,} cells are 1.0, the first at {tuple(first[1:])}; each multiplies "
         f"the unnormalised weight of its key by e = 2.718, so that key gets more attention, not none",
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from mha_viz.doctor import wording
 from mha_viz.doctor.case import Case
 from mha_viz.doctor.findings import Severity
-from mha_viz.doctor.reading import some
+from mha_viz.doctor.reading import some, spread
 from mha_viz.doctor.registry import Fix, Symptom, rule
 from mha_viz.doctor.rules.fixes import Name, every, given, opened, with_infinity
 from mha_viz.masks.encode import allowed_as_given
@@ -116,7 +116,7 @@ def _strict(raw: Tensor | None, allowed: Tensor, case: Case) -> Tensor:
     """Return what is not -inf: what is left over where everything is hidden."""
     if raw is None or not raw.is_floating_point():
         return allowed
-    return allowed_as_given(raw, case.api).reshape(allowed.shape)
+    return spread(allowed_as_given(raw, case.api), allowed)
 
 
 def _overflows(case: Case) -> bool:
@@ -134,7 +134,7 @@ def _spread(case: Case, at: list[int]) -> str:
     for raw, allowed in ((case.attn_mask, case.attn_allowed), (case.key_padding_mask, case.padding_allowed)):
         if raw is None or allowed is None:
             continue
-        added = raw.reshape(allowed.shape) if raw.is_floating_point() else torch.where(allowed, 0.0, -torch.inf)
+        added = spread(raw, allowed) if raw.is_floating_point() else torch.where(allowed, 0.0, -torch.inf)
         row = added[min(item, len(added) - 1), min(head, added.shape[1] - 1), min(query, added.shape[2] - 1)]
         scores = scores + row.float()
     weights = scores.softmax(dim=-1)

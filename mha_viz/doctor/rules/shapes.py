@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mha_viz.doctor.case import Case
 from mha_viz.doctor.registry import Fix, Symptom, rule
+from mha_viz.doctor.rules.fixes import hiding
 from mha_viz.masks.encode import as_given
 
 
@@ -30,6 +31,8 @@ def _attempts(raw: Tensor, case: Case) -> Iterator[tuple[str, str, Tensor]]:
         if raw.dim() == 4 and raw.shape[0] in (1, n) and raw.shape[1] in (1, h) and shape[2:] == (queries, keys):
             code = f"attn_mask = attn_mask.expand({n}, {h}, -1, -1).flatten(0, 1)"
             yield "batch and heads are one dimension, n * H + h", code, raw.expand(n, h, -1, -1).flatten(0, 1)
+    if case.api == "sdpa" and shape == (keys,):
+        yield "it needs a dimension for the queries", "attn_mask = attn_mask[None]", raw[None]
     if n and h and case.api == "sdpa":
         if shape == (n, queries, keys):
             yield "it needs a dimension for the heads", "attn_mask = attn_mask[:, None]", raw[:, None]
@@ -56,7 +59,7 @@ def _fits(raw: Tensor, case: Case) -> bool:
     n, h, queries, keys = case.sizes
     if case.api == "sdpa":
         wanted = (n, h, queries, keys)[4 - min(raw.dim(), 4) :]
-        return raw.dim() <= 4 and all(
+        return 2 <= raw.dim() <= 4 and all(
             size in (1, want) or want is None for size, want in zip(raw.shape, wanted, strict=True)
         )
     known = raw.dim() in (2, 3) and tuple(raw.shape[-2:]) == (queries, keys)
@@ -78,8 +81,8 @@ def _wanted(case: Case) -> str:
     "error",
     "attn_mask has a shape that torch refuses",
     why="nn.MultiheadAttention takes exactly (L, S), or (N * H, L, S) with index n * H + h; it does not broadcast. "
-    "F.scaled_dot_product_attention takes whatever broadcasts to (N, H, L, S). The columns that add_bias_kv and "
-    "add_zero_attn append are not part of the mask.",
+    "F.scaled_dot_product_attention takes whatever has two dimensions or more and broadcasts to (N, H, L, S). The "
+    "columns that add_bias_kv and add_zero_attn append are not part of the mask.",
     pitfall="P7",
     issues=(64706, 28884, 29520, 116472),
     good=lambda: Case(attn_mask=torch.zeros(4, 3, 5).bool(), batch_size=2, num_heads=2, query_len=3, key_len=5),
@@ -99,17 +102,21 @@ def mask_shape(case: Case) -> Iterator[Symptom]:
 
 
 def _padding_reshaped(case: Case) -> Fix:
-    raw = case.key_padding_mask
+    raw, n, keys = case.key_padding_mask, case.sizes.batch, case.sizes.keys
     assert raw is not None
-    if raw.dim() == 1:
-        code = f"key_padding_mask = key_padding_mask.expand({case.sizes.batch}, -1)"
-        return Fix(code, lambda c: c.but(key_padding_mask=raw.expand(c.sizes.batch or 1, -1)))
-    if raw.dim() > 2 and raw.numel() == (case.sizes.batch or 0) * (case.sizes.keys or 0):
-        n, keys = case.sizes.batch or 1, case.sizes.keys or 1
+    if _unbatched(case):
+        return Fix(f"# build key_padding_mask with the shape ({keys or 'S'},)", lambda c: c)
+    if n and tuple(raw.shape) == (keys,):
+        code = f"key_padding_mask = key_padding_mask.expand({n}, -1)"
+        return Fix(code, lambda c: c.but(key_padding_mask=raw.expand(n, -1)))
+    if n and keys and raw.dim() > 2 and raw.numel() == n * keys:
         code = f"key_padding_mask = key_padding_mask.reshape({n}, {keys})"
         return Fix(code, lambda c: c.but(key_padding_mask=raw.reshape(n, keys)))
-    wanted = f"({case.sizes.batch or 'N'}, {case.sizes.keys or 'S'})"
-    return Fix(f"# build key_padding_mask with the shape {wanted}", lambda c: c)
+    return Fix(f"# build key_padding_mask with the shape ({n or 'N'}, {keys or 'S'})", lambda c: c)
+
+
+def _unbatched(case: Case) -> bool:
+    return case.query_shape is not None and len(case.query_shape) == 2
 
 
 @rule(
@@ -129,8 +136,7 @@ def padding_shape(case: Case) -> Iterator[Symptom]:
     raw, n, keys = case.key_padding_mask, case.sizes.batch, case.sizes.keys
     if raw is None:
         return
-    unbatched = case.query_shape is not None and len(case.query_shape) == 2
-    if unbatched:
+    if _unbatched(case):
         wanted, fits = f"(S) = ({keys or 'S'}), because the query is unbatched", tuple(raw.shape) == (keys,)
     else:
         wanted = f"(N, S) = ({n or 'N'}, {keys or 'S'})"
@@ -182,8 +188,12 @@ def heads_unknown(case: Case) -> Iterator[Symptom]:
 
 
 def _merged(case: Case) -> Fix:
-    padding = "key_padding_mask" if case.padding_values is None else "(key_padding_mask == -torch.inf)"
-    hidden = f"{padding}[:, None, None, :]"
+    raw, n, h, queries, keys = case.key_padding_mask, *case.sizes
+    assert raw is not None
+    if case.padding_allowed is None or (case.attn_mask is not None and case.attn_allowed is None):
+        wanted = f"({n or 'N'}, {h or 'H'}, {queries or 'L'}, {keys or 'S'})"
+        return Fix(f"# build attn_mask with the shape {wanted}, without key_padding_mask", lambda c: c)
+    hidden = hiding(case)[0] + ("[None, :]" if raw.dim() == 1 else "[:, None, None, :]")
     if case.attn_mask is None:
         code = f"attn_mask = ~{hidden}"
     elif case.attn_mask.is_floating_point():
@@ -192,9 +202,8 @@ def _merged(case: Case) -> Fix:
         code = f"attn_mask = attn_mask & ~{hidden}"
 
     def apply(c: Case) -> Case:
-        raw = c.key_padding_mask
-        assert raw is not None
-        hides = (raw if c.padding_values is None else raw == -torch.inf)[:, None, None, :]
+        told = hiding(c)[1]
+        hides = told[None, :] if told.dim() == 1 else told[:, None, None, :]
         mask = c.attn_mask
         if mask is None:
             merged = as_given(~hides, "sdpa")

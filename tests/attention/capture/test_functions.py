@@ -117,6 +117,43 @@ def test_windows_with_masks_of_their_own() -> None:
     assert torch.equal(record.allowed.expand(6, 4, L, S), mask.expand(2, 3, 4, L, S).flatten(0, 1))
 
 
+@pytest.mark.parametrize(
+    ("lead", "given", "kept"),
+    [
+        ((), (S,), (1, S)),
+        ((3,), (S,), (1, S)),
+        ((3,), (L, S), (L, S)),
+        ((3,), (3, L, S), (3, 1, L, S)),
+        ((2, 4), (4, L, S), (4, L, S)),
+        ((2, 4), (2, 1, 1, S), (2, 1, 1, S)),
+        ((2, 3, 4), (4, L, S), (4, L, S)),
+        ((2, 3, 4), (3, 1, L, S), (6, 1, L, S)),
+        ((2, 3, 4), (1, 3, 1, L, S), (6, 1, L, S)),
+    ],
+    ids=str,
+)
+def test_a_passed_mask_is_kept_as_it_broadcasts_to_the_weights(
+    lead: tuple[int, ...], given: tuple[int, ...], kept: tuple[int, ...]
+) -> None:
+    mask = torch.randn(given, generator=torch.Generator().manual_seed(0))
+    model = Attends(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, mask), *lead)
+    record = run_of(model, lambda m: m()).layers[0]
+    assert record.passed.attn_mask.shape == kept
+    whole = mask.expand(*lead, L, S).reshape(record.weights.shape)
+    assert torch.equal(record.passed.attn_mask.expand_as(record.weights), whole)
+    assert torch.allclose(record.weights, model.weights(mask).reshape(record.weights.shape), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("lead", [(1, 3, 4), (3, 4)], ids=str)
+def test_masks_of_queries_that_broadcast_over_the_batch_of_the_keys(lead: tuple[int, ...]) -> None:
+    mask = hidden(FUTURE).expand(2, 1, 1, L, S)
+    model = Attends(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, mask), 2, 3, 4)
+    model.q = nn.Parameter(torch.randn(*lead, L, D))
+    record = run_of(model, lambda m: m()).layers[0]
+    assert torch.allclose(record.weights, model.weights(mask).flatten(0, 1), rtol=0, atol=1e-6)
+    assert record.passed.attn_mask.shape == (6, 1, L, S)
+
+
 def test_a_mask_for_each_item_where_there_are_no_heads() -> None:
     mask = torch.rand(3, L, S, generator=torch.Generator().manual_seed(0)) < 0.5
     mask[..., 0] = True
