@@ -31,13 +31,23 @@ class Job:
     """One computation: who looks at it, how far it is, and how it ended.
 
     Attributes:
+        subject: What it is about; whoever turns to another subject does not look at it any more.
         running: Whether it goes on.
         share: How much is done, from 0 to 1.
         place: Its place in line while it waits for its turn, else 0.
         failure: Why it failed, in one sentence; empty if it did not.
     """
 
-    def __init__(self, work: Work, who: str, line: Turns, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        work: Work,
+        who: str,
+        line: Turns,
+        clock: Callable[[], float] = time.monotonic,
+        subject: Hashable = None,
+    ) -> None:
+        """Start the work in a thread of its own."""
+        self.subject = subject
         self.running, self.share, self.place, self.failure = True, 0.0, 0, ""
         self._who, self._line, self._clock = who, line, clock
         self._lock = threading.Lock()
@@ -57,6 +67,11 @@ class Job:
         """Say that somebody does not want it any more; it stops when nobody does."""
         with self._lock:
             self._left.add(who)
+            self._seen.pop(who, None)
+
+    def look_away(self, who: str) -> None:
+        """Say that somebody looks at something else now; it stops when nobody looks at it."""
+        with self._lock:
             self._seen.pop(who, None)
 
     def was_left_by(self, who: str) -> bool:
@@ -143,12 +158,22 @@ class Jobs:
         with self._lock:
             return self._jobs.get(key)
 
-    def start(self, key: Hashable, work: Work, who: str) -> Job:
-        """Return the job that runs under a key, started if none does, and say that somebody looks at it."""
+    def start(self, key: Hashable, work: Work, who: str, subject: Hashable = None) -> Job:
+        """Return the job that runs under a key, started if none does, and say that somebody looks at it.
+
+        Args:
+            key: What it computes.
+            work: Computes it.
+            who: Somebody, who turns away from the jobs about other subjects.
+            subject: What it is about.
+        """
         with self._lock:
+            for other in self._jobs.values():
+                if other.subject != subject:
+                    other.look_away(who)
             job = self._jobs.get(key)
             if job is None or not job.running:
-                job = self._jobs[key] = Job(work, who, self._line, self._clock)
+                job = self._jobs[key] = Job(work, who, self._line, self._clock, subject)
             self._jobs.move_to_end(key)
             over = [old for old, other in self._jobs.items() if not other.running]
             for old in over[: max(0, len(self._jobs) - KEPT)]:

@@ -56,6 +56,10 @@ class Layer:
         return heads * length * keys <= AT_ONCE
 
 
+def _subject(layer: Layer) -> Hashable:
+    return layer.key, layer.item
+
+
 def _at(layer: Layer, head: int, stop: Stop, progress: Progress) -> Hashable:
     return layer.key, layer.item, head
 
@@ -102,11 +106,11 @@ class Kind(Generic[R]):
 
     def job(self, layer: Layer) -> Hashable:
         """Return what a job is known by."""
-        return self.name, layer.key, layer.item
+        return self.name, _subject(layer)
 
     def start(self, layer: Layer, who: str) -> Job:
         """Compute what is missing in a job, which may be running already."""
-        return jobs.of_server().start(self.job(layer), lambda job: self._work(layer, job), who)
+        return jobs.of_server().start(self.job(layer), lambda job: self._work(layer, job), who, _subject(layer))
 
     def at_once(self, layer: Layer) -> list[R]:
         """Return all of it, what is missing computed now, in one pass over all heads; other pages are drawn first."""

@@ -92,6 +92,20 @@ def test_who_cancels_stops_it_only_if_nobody_else_looks(here: Jobs) -> None:
     assert not job.failure
 
 
+def test_who_turns_to_another_subject_lets_go_of_all_jobs_about_the_last(here: Jobs) -> None:
+    works = [Work() for _ in range(4)]
+    alone, shared, same = (here.start(key, work, "a", "one") for key, work in zip("xyz", works, strict=False))
+    here.start("y", works[1], "b", "one")
+    other = here.start("w", works[3], "a", "two")
+    assert [job.stop() for job in (alone, shared, same, other)] == [True, False, True, False]
+    assert not alone.was_left_by("a")  # nobody pressed a button: there is nothing to say
+    for job in (alone, same):
+        ended(job)
+    for work in works:
+        work.release.set()
+    ended(shared)
+
+
 def test_who_comes_back_is_counted_again(here: Jobs) -> None:
     work = Work()
     job = here.start("key", work, "a")
