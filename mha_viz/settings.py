@@ -20,6 +20,7 @@ from mha_viz.errors import MhaVizError, ScenarioError
 S = TypeVar("S")
 
 MAX_QUERY_CHARS = 65_536
+_SWITCHES = {"1": True, "0": False, "true": True, "false": False, "on": True, "off": False}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -201,7 +202,7 @@ def _parsed(settings: type, name: str, spelled: str) -> Any:
     if optional and spelled == "none":
         return None
     if kind is bool:
-        return {"1": True, "0": False, "true": True, "false": False}.get(spelled.lower(), spelled)
+        return _SWITCHES.get(spelled.lower(), spelled)
     if kind in (int, float):
         try:
             return kind(spelled)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import compare_controls, compare_panels, compare_sides, panels, state, style, threads
+from mha_viz.ui import compare_controls, compare_panels, compare_sides, panels, say, state, style, threads
 
 
 @st.fragment
@@ -14,7 +14,7 @@ def compare() -> None:
     try:
         compare_panels.everything(compare_sides.asked(state.chosen))
     except MhaVizError as error:
-        st.error(str(error))
+        say.error(error)
     compare_controls.sidebar()
     state.publish()
 

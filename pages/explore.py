@@ -5,7 +5,7 @@ import time
 import streamlit as st
 
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import cached, controls, panels, parts, state, style, threads
+from mha_viz.ui import cached, controls, panels, parts, say, state, style, threads
 
 
 @st.fragment(key=parts.PICTURE)
@@ -16,7 +16,7 @@ def picture() -> None:
         try:
             run = cached.shown(state.scenario())
         except MhaVizError as error:
-            st.error(str(error))
+            say.error(error)
         else:
             panels.everything(state.scenario(), run)
         state.publish()

@@ -31,3 +31,4 @@ for group in dict.fromkeys(example.group for example in gallery.EXAMPLES):
         for column, example in zip(st.columns(3), members[start : start + 3], strict=False):
             with column.container(border=True, height="stretch"):
                 card(example)
+state.publish()

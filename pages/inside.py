@@ -3,7 +3,7 @@
 import streamlit as st
 
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import cached, controls, inside_edits, inside_panels, inside_source, panels, state, style, threads
+from mha_viz.ui import cached, inside_edits, inside_panels, inside_source, panels, say, state, style, threads
 from mha_viz.ui.inside import Inside
 
 
@@ -18,7 +18,7 @@ def inside() -> None:
         run = cached.run_with_spinner(source)
         trace = inside_panels.everything(source, run, state.chosen(Inside), state.view().within(run))
     except MhaVizError as error:
-        st.error(controls.plain(str(error)))
+        say.error(error)
     with st.sidebar:
         inside_edits.form(trace, state.chosen(Inside), state.view())
     inside_source.sidebar()

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import mask_controls, mask_panels, panels, state, style, threads
+from mha_viz.ui import mask_controls, mask_panels, panels, say, state, style, threads
 
 
 @st.fragment
@@ -14,7 +14,7 @@ def masks() -> None:
     try:
         mask_panels.everything(state.scenario().alone, state.given())
     except MhaVizError as error:
-        st.error(str(error))
+        say.error(error)
     mask_controls.sidebar()
     state.publish()
 

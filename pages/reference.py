@@ -9,3 +9,4 @@ state.load()
 for title, table in reference.TABLES.items():
     st.subheader(title)
     st.markdown(table())
+state.publish()

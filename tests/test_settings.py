@@ -62,6 +62,31 @@ def test_a_switch_must_be_true_or_false() -> None:
         Scenario(bias=1)
 
 
+@pytest.mark.parametrize(
+    ("spelled", "value"), [("1", True), ("on", True), ("TRUE", True), ("0", False), ("Off", False)]
+)
+def test_a_link_may_spell_a_switch_as_people_do(spelled: str, value: bool) -> None:
+    assert Scenario.from_query(f"bias={spelled}").bias is value
+
+
+def test_half_a_character_is_refused_where_it_is_written() -> None:
+    with pytest.raises(
+        ScenarioError, match=r"^text holds half a character \(a lone surrogate\), which no link can hold\.$"
+    ):
+        Scenario(text="a\ud800b")
+
+
+@pytest.mark.parametrize("value", [None, 5])
+def test_a_mask_must_be_a_text(value: object) -> None:
+    with pytest.raises(MaskError, match=f"^a mask must be a text, not {value}$"):
+        Scenario(mask=value)
+
+
+def test_a_number_beyond_all_floats_is_refused() -> None:
+    with pytest.raises(ScenarioError, match=r"^qk_scale must be a number from .*, not 1000"):
+        Scenario(qk_scale=10**400)
+
+
 def test_a_text_must_be_a_text() -> None:
     with pytest.raises(ScenarioError, match=r"^text must be a text, not 5\.$"):
         Scenario(text=5)

@@ -8,7 +8,7 @@ from mha_viz.attention import cell
 from mha_viz.attention.records import Run
 from mha_viz.errors import MhaVizError
 from mha_viz.figures import rows
-from mha_viz.ui import plot, words
+from mha_viz.ui import plot, say, words
 from mha_viz.ui.view import View
 
 
@@ -30,6 +30,6 @@ def _arithmetic(run: Run, view: View, query: int, key: int) -> None:
     try:
         row = cell.row(run, layer=view.layer, item=view.item, head=view.head, query=query)
     except MhaVizError as error:
-        st.caption(str(error))
+        say.caption(error)
     else:
         st.html(words.arithmetic(row, key))

@@ -15,10 +15,10 @@ from mha_viz.ui import (
     compare_sides,
     compare_view,
     compare_words,
-    controls,
     held_finer,
     parts,
     plot,
+    say,
     share_panels,
     state,
     words,
@@ -127,7 +127,7 @@ def chosen(of: Compared, view: View, cells: tuple[Moved, ...]) -> None:
         query, key = cells[0].query, cells[0].key
     else:
         return
-    st.markdown(f"**{controls.plain(compare_words.place(of.found, query, key))}**")
+    st.markdown(f"**{say.plain(compare_words.place(of.found, query, key))}**")
     spec = rows(of.found, query, names=compare_words.titles(of), key=key)
     said = compare_words.cell(of.found, query, key)
     alt = f"Weights of query {query} over the keys, left and right"

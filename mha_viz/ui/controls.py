@@ -15,7 +15,7 @@ from mha_viz.inputs import store
 from mha_viz.inputs.upload import SUFFIXES, read_upload
 from mha_viz.masks import PATTERNS
 from mha_viz.scenario import DECODER, ENCODER, ENCODER_DECODER, GROUPS, Scenario
-from mha_viz.ui import parts, state
+from mha_viz.ui import parts, say, state
 from mha_viz.ui.view import HEATMAP, View
 
 FIELDS_OF_SOURCE = {
@@ -229,7 +229,7 @@ def _uploader(name: str) -> None:
         args=(_take_file, name),
     )
     if current:
-        st.caption("in use: " + plain(current.partition(" ")[2]))
+        say.caption("in use: " + current.partition(" ")[2])
 
 
 def _take_file(name: str) -> None:
@@ -240,8 +240,3 @@ def _take_file(name: str) -> None:
         state.refuse(str(error))
     else:
         state.change(**{name: reference})
-
-
-def plain(text: str) -> str:
-    """Escape what Streamlit's captions read as Markdown."""
-    return "".join(f"\\{c}" if c in "\\`*_{}[]()<>#+-.!|~:$" else c for c in text)

@@ -12,7 +12,7 @@ from mha_viz.errors import MhaVizError
 from mha_viz.figures import depth as figures
 from mha_viz.figures.grammar import Spec
 from mha_viz.scenario import ATTENTION, Scenario
-from mha_viz.ui import depth_reach, plot
+from mha_viz.ui import depth_reach, plot, say
 from mha_viz.ui.origin import Origin
 from mha_viz.ui.view import View
 
@@ -46,7 +46,7 @@ def depth(source: Origin, run: Run, view: View) -> None:
         try:
             _draw(shown, source, run, view)
         except MhaVizError as error:
-            st.caption(str(error))
+            say.caption(error)
 
 
 def _offered(source: Origin, run: Run, view: View) -> list[str]:

@@ -12,7 +12,6 @@ from mha_viz.attention.trace import Trace
 from mha_viz.errors import MhaVizError
 from mha_viz.figures.grammar import Spec
 from mha_viz.ui import (
-    controls,
     inside_controls,
     inside_edits,
     inside_figures,
@@ -20,6 +19,7 @@ from mha_viz.ui import (
     inside_steps,
     inside_words,
     plot,
+    say,
     state,
     words,
 )
@@ -49,7 +49,7 @@ def everything(source: Origin, run: Run, inside: Inside, view: View) -> Trace:
     except MhaVizError as error:
         if not inside.edits:
             raise
-        st.error(controls.plain(str(error)))
+        say.error(error)
         shown = Shown(source, "", view, inside_results.traced(source, view.layer))
     inside_controls.step_bar(run, view)
     step(shown)

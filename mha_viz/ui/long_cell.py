@@ -7,7 +7,7 @@ import streamlit as st
 from mha_viz.attention.records import Run
 from mha_viz.errors import MhaVizError
 from mha_viz.figures import long, long_heads
-from mha_viz.ui import long_words, plot, state
+from mha_viz.ui import long_words, plot, say, state
 from mha_viz.ui.view import View
 
 QUERY, KEY = "w:goto:query", "w:goto:key"
@@ -55,7 +55,7 @@ def row(run: Run, view: View) -> None:
     try:
         weights = long_heads.floats(layer.row(view.head, view.query, view.item))
     except MhaVizError as error:
-        st.caption(str(error))
+        say.caption(error)
         return
     keys = run.key_tokens(view.item, view.layer)
     named = run.query_tokens(view.item, view.layer)[view.query], keys[view.key]

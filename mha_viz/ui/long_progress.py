@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import exhausted, jobs, long_words, parts
+from mha_viz.ui import exhausted, jobs, long_words, parts, say
 from mha_viz.ui.jobs import Job
 from mha_viz.ui.long_results import Kind, Layer
 
@@ -37,7 +37,7 @@ def found(kind: Kind[R], find: Callable[[], Layer], *, asked: str = "") -> list[
     job, who = jobs.of_server().find(kind.job(layer)), _who()
     if job is not None and job.failure:
         with _line():
-            st.error(job.failure)
+            say.error(job.failure)
             _button("Compute again", kind, find)
     elif job is not None and job.was_left_by(who):
         with _line():
@@ -56,7 +56,7 @@ def _at_once(kind: Kind[R], layer: Layer) -> list[R | None]:
         with exhausted.memory():
             return list(kind.at_once(layer))
     except MhaVizError as error:
-        st.error(str(error))
+        say.error(error)
         return kind.known(layer)
 
 

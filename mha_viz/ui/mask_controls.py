@@ -16,7 +16,7 @@ from mha_viz.inputs.assemble import sizes
 from mha_viz.inputs.raw_mask import SUFFIXES, RawMask, read_mask
 from mha_viz.inputs.raw_mask_text import parse_mask
 from mha_viz.scenario import GROUPS, MASKS, STACK
-from mha_viz.ui import controls, mask_builder, state
+from mha_viz.ui import controls, mask_builder, say, state
 from mha_viz.ui.mask_words import FUNCTIONS
 
 
@@ -78,7 +78,7 @@ def _bring() -> None:
     about = "Nested lists, a printed tensor, or a drawing of 0 and 1, . and x, or empty and filled squares."
     st.text_area("or paste it", key="w:mask:text", help=about, on_change=_take_text, height=120)
     if state.given().file:
-        st.caption("in use: " + controls.plain(state.given().file.partition(" ")[2]))
+        say.caption("in use: " + state.given().file.partition(" ")[2])
         st.button("Put it away", on_click=state.bring, args=(Given,), kwargs={"file": "", "fixed": ""})
 
 

@@ -14,7 +14,7 @@ from mha_viz.figures.panel import Panel
 from mha_viz.given import CORRECT, Given
 from mha_viz.masks.paint import painted
 from mha_viz.scenario import Scenario
-from mha_viz.ui import cached, controls, held_finer, mask_proofs, mask_results, mask_words, plot, state, words
+from mha_viz.ui import cached, controls, held_finer, mask_proofs, mask_results, mask_words, plot, say, state, words
 from mha_viz.ui.mask_results import Checked
 from mha_viz.ui.view import View
 
@@ -46,7 +46,7 @@ def verdict(given: Given, found: Checked, difference: masks.Difference | None) -
     left, right = st.columns([3, 2]) if written else (st.container(), st.empty())
     kind, sentence = mask_words.verdict(found.report, found.refusal, difference)
     with left:
-        BOXES[kind](controls.plain(sentence))
+        BOXES[kind](say.plain(sentence))
         with st.container(horizontal=True):
             worst = next((f for f in found.report.findings if f.severity != "note"), None)
             if worst is not None and RULES[worst.rule].repair is not None:
@@ -153,7 +153,7 @@ def findings(found: Checked) -> None:
 
 def _finding(finding: Finding, number: int) -> None:
     rule = RULES[finding.rule]
-    st.markdown(f"**{finding.severity.capitalize()}: {controls.plain(rule.title)}** `{finding.rule}`")
+    st.markdown(f"**{finding.severity.capitalize()}: {say.plain(rule.title)}** `{finding.rule}`")
     st.text(finding.message)
     st.text(f"Seen: {finding.evidence}.")
     if finding.fix:

@@ -16,7 +16,7 @@ from mha_viz.given import Given
 from mha_viz.inputs.assemble import sizes
 from mha_viz.masks import mask
 from mha_viz.scenario import Scenario
-from mha_viz.ui import mask_results, mask_words, plot, state, words
+from mha_viz.ui import mask_results, mask_words, plot, say, state, words
 from mha_viz.ui.mask_results import Checked
 from mha_viz.ui.view import View
 
@@ -43,7 +43,7 @@ def _box(name: str, label: str, draw: Callable[[], None]) -> None:
             try:
                 draw()
             except MhaVizError as error:
-                st.error(str(error))
+                say.error(error)
 
 
 def _reach(s: Scenario, given: Given, run: Run, view: View) -> None:

@@ -10,7 +10,7 @@ from mha_viz import pretrained, settings
 from mha_viz.errors import MhaVizError
 from mha_viz.pretrained import BUILT_IN, Reading
 from mha_viz.pretrained.picture import SUFFIXES
-from mha_viz.ui import controls, model_code, model_file, state
+from mha_viz.ui import controls, model_code, model_file, say, state
 from mha_viz.ui.model_choice import CODE, FILE, MODEL, WayIn
 from mha_viz.ui.origin import RunFile
 
@@ -105,5 +105,5 @@ def _picture(reading: Reading) -> None:
     about = "For models that read pictures, such as google/vit-base-patch16-224."
     st.file_uploader("picture", type=types, key="w:image", help=about, on_change=commit)
     if reading.image:
-        st.caption("in use: " + controls.plain(reading.image.partition(" ")[2]))
+        say.caption("in use: " + reading.image.partition(" ")[2])
         st.button("Put it away", key="no-image", on_click=state.bring, args=(Reading,), kwargs={"image": ""})

@@ -8,7 +8,7 @@ import streamlit as st
 
 from mha_viz.errors import MhaVizError
 from mha_viz.export.run_file import SUFFIX
-from mha_viz.ui import controls, origin, state
+from mha_viz.ui import origin, say, state
 from mha_viz.ui.origin import RunFile
 
 
@@ -36,4 +36,4 @@ def uploader(label: str, *, key: str, current: RunFile, take: Callable[[RunFile]
     about = "What run.save('run.safetensors') wrote. It is kept in this server's memory and never written to a disk."
     st.file_uploader(label, type=[SUFFIX.removeprefix(".")], key=key, help=about, on_change=commit)
     if name := origin.name(current):
-        st.caption("in use: " + controls.plain(name))
+        say.caption("in use: " + name)

@@ -7,7 +7,7 @@ import streamlit as st
 from mha_viz.attention.records import Run
 from mha_viz.doctor import RULES, Finding, Report
 from mha_viz.remember import remembered
-from mha_viz.ui import cached, controls, origin
+from mha_viz.ui import cached, origin, say
 from mha_viz.ui.origin import Origin
 
 MOST = 20
@@ -27,8 +27,8 @@ def verdict(source: Origin) -> None:
     """Say the worst of what was found above the pictures, and nothing where the masks are right."""
     worst = next((finding for finding in _report(source).findings if finding.severity != "note"), None)
     if worst is not None:
-        say = st.error if worst.severity == "error" else st.warning
-        say(controls.plain(f"{worst.message} More below, under what the doctor says."))
+        box = st.error if worst.severity == "error" else st.warning
+        box(say.plain(f"{worst.message} More below, under what the doctor says."))
 
 
 def findings(source: Origin) -> None:
@@ -55,7 +55,7 @@ def _nothing(run: Run) -> None:
 
 def _finding(finding: Finding) -> None:
     rule = RULES[finding.rule]
-    st.markdown(f"**{finding.severity.capitalize()}: {controls.plain(rule.title)}** `{finding.rule}`")
+    st.markdown(f"**{finding.severity.capitalize()}: {say.plain(rule.title)}** `{finding.rule}`")
     if finding.layer:
         st.text(f"In: {finding.layer}")
     st.text(finding.message)

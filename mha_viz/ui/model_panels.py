@@ -10,7 +10,7 @@ from mha_viz.errors import InputError, MhaVizError
 from mha_viz.figures.over_image import patches
 from mha_viz.pretrained import Reading
 from mha_viz.pretrained.picture import held_image
-from mha_viz.ui import cached, controls, inside_source, model_code, model_findings, origin, panels, plot, state
+from mha_viz.ui import cached, inside_source, model_code, model_findings, origin, panels, plot, say, state
 from mha_viz.ui.model_choice import CODE, MODEL, WayIn
 from mha_viz.ui.origin import RunFile
 
@@ -42,7 +42,7 @@ def _shown(source: Reading | RunFile) -> None:
         over_picture(source, run)
     if len(run.layers) == 1:  # of several, the overview says it
         for text in filter(None, (run.name, *run.notes)):
-            st.caption(controls.plain(text))
+            say.caption(text)
     panels.everything(source, run)
     with top:
         model_findings.verdict(source)
@@ -57,7 +57,7 @@ def over_picture(source: Reading, run: Run) -> None:
         image = pretrained.seen_image(source.model, held_image(source.image), local=origin.is_local())
         spec = patches(run, image, layer=view.layer, head=view.head, query=view.query or 0, item=view.item)
     except InputError as error:  # a model of text with a picture left over, or tokens that are no patches
-        st.caption(str(error))
+        say.caption(error)
         return
     hint = "Choose a row of the heatmaps below to see where that patch looks."
     plot.heatmaps(spec, key="patches", alt="Attention over the picture", filename="picture", lines=[hint])

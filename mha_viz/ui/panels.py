@@ -17,6 +17,7 @@ from mha_viz.ui import (
     held_finer,
     long_panels,
     plot,
+    say,
     share_panels,
     state,
     words,
@@ -29,9 +30,9 @@ from mha_viz.ui.view import HEATMAP, LINES, View
 def messages() -> None:
     """Say what of the link could not be used, and why the last change could not be made."""
     for note in state.notes():
-        st.info(note)
+        say.info(note)
     if state.problem():
-        st.error(state.problem())
+        say.error(state.problem())
 
 
 def everything(source: Origin, run: Run) -> None:
@@ -94,7 +95,7 @@ def pictures(source: Origin, run: Run, view: View) -> None:
         st.text(heading)
         tokens(run, view)
         for line in lines:
-            st.caption(line)
+            say.caption(line)
 
 
 def detail(source: Origin, run: Run, view: View) -> None:

@@ -11,7 +11,7 @@ from mha_viz.attention.records import Run
 from mha_viz.errors import MhaVizError
 from mha_viz.export import run_file
 from mha_viz.scenario import Scenario
-from mha_viz.ui import cached, state
+from mha_viz.ui import cached, say, state
 from mha_viz.ui.origin import Origin
 from mha_viz.ui.view import View
 
@@ -46,7 +46,7 @@ def _script(scenario: Scenario) -> None:
     try:
         st.code(export.script(scenario), language="python")
     except MhaVizError as error:
-        st.caption(str(error))
+        say.caption(error)
 
 
 def _web_page(run: Run, view: View) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from mha_viz import settings
 from mha_viz.errors import MhaVizError
@@ -44,21 +45,39 @@ DECISIVE = ("source", "stack")
 
 
 def load() -> None:
-    """Start the session from the URL, once; later runs find it started."""
-    if VIEW in st.session_state:
-        return
+    """Start the session from the URL, once; later it is the URL that follows, but where the browser goes back in it."""
+    if VIEW not in st.session_state:
+        st.session_state.update({HISTORY: [], FUTURE: [], PENDING: {}, PROBLEM: "", NOTES: [], GONE: 0})
+        found, notes = _read()
+        st.session_state.update({{**CHOSEN, View: VIEW}[kind]: each for kind, each in found.items()})
+        st.session_state[NOTES] = notes
+    elif _went_back() and _url_items():  # a bare address is where a page of the menu began, before it had settings
+        found, _ = _read()
+        st.session_state[VIEW] = found.pop(View)
+        put(*found.values())
+
+
+def _went_back() -> bool:
+    """Return whether this run is for an address that the browser has gone back or forth to."""
+    context = get_script_run_ctx(suppress_warning=True)
+    return context is not None and context.is_history_navigation
+
+
+def _read() -> tuple[dict[type, Any], list[str]]:
+    """Return all settings of the URL by kind, and a sentence for each part of it that could not be used."""
     link = settings.encode_query(list(_url_items()))
+    found: dict[type, Any] = {}
     errors: list[MhaVizError] = []
     unknown: list[set[str]] = []
-    for kind, key in {**CHOSEN, View: VIEW}.items():
+    for kind in (*CHOSEN, View):
         asked = settings.read_query(kind, link)
-        st.session_state[key], misfits = settings.nearest(kind, asked.values)
+        found[kind], misfits = settings.nearest(kind, asked.values)
         errors += [*asked.errors, *misfits]
         unknown.append(set(asked.unknown))
     strange = [name for name, _ in _url_items() if all(name in names for names in unknown)]
     notes = [f"The link's setting {name[:60]!r} is not known to this version and was left out." for name in strange]
-    notes += [f"{error} The link's value was left out." for error in dict.fromkeys(map(str, errors))]
-    st.session_state.update({HISTORY: [], FUTURE: [], PENDING: {}, PROBLEM: "", NOTES: notes, GONE: 0})
+    notes += [f"{error.rstrip('.')}. The link's value was left out." for error in dict.fromkeys(map(str, errors))]
+    return found, notes
 
 
 def _url_items() -> list[tuple[str, str]]:

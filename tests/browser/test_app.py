@@ -8,7 +8,7 @@ import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, urlencode
 
 import numpy as np
 import pytest
@@ -17,6 +17,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 import mha_viz as mv
 from mha_viz.scenario import Scenario
+from mha_viz.ui import say
+from tests.browser.driving import until
 from tests.conftest import serving
 
 expect.set_options(timeout=20_000)
@@ -288,3 +290,52 @@ def test_a_change_during_a_long_text_keeps_the_last_one(page: Page, app_url: str
         length.press("Enter")
     expect(page.get_by_text("weights [1, 4, 9, 9]")).to_be_visible()
     page.wait_for_url(re.compile("query_len=9"))
+
+
+MARKUP = (
+    "[Log in](https://evil.example)",
+    "![x](https://evil.example/x.png)",
+    "https://evil.example www.evil.example a@evil.example",
+    "<https://evil.example> <b>x</b> &lt;b&gt;",
+    "q**999**999 *x* _x_ __import__(x) ~~x~~ ~x~",
+    "`x` $x^2$ :red[x] :smile: :material/home:",
+    "a_b q * k # x | y cuda:77",
+)
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_what_a_link_brings_is_text_and_never_markup(page: Page, app_server, text: str) -> None:
+    page.goto(f"{app_server.url}/?{urlencode({'dtype': text})}")
+    alert = page.get_by_test_id("stAlert").first
+    expect(alert).to_contain_text("link's value")
+    assert f"not '{text}'." in alert.inner_text().replace(say.WORD_JOINER, "")
+    assert alert.locator("p > *").count() == 0
+
+
+def _at(page: Page, address: str) -> None:
+    until(lambda: page.evaluate("location.pathname + location.search") == address)
+
+
+def test_back_and_forward_go_through_the_settings(page: Page, app_server) -> None:
+    page.goto(f"{app_server.url}/?seed=5")
+    seed = page.get_by_label("seed", exact=True)
+    for value in ("6", "7"):
+        seed.fill(value)
+        seed.press("Enter")
+        _at(page, f"/?seed={value}")
+    for move, value in (("back", "6"), ("back", "5"), ("forward", "6")):
+        page.evaluate(f"history.{move}()")
+        expect(seed).to_have_value(value)
+        _at(page, f"/?seed={value}")
+    page.get_by_role("button", name="Undo").click()
+    expect(seed).to_have_value("5")
+
+
+@pytest.mark.parametrize("name", ["Gallery", "Reference"])
+def test_a_page_without_settings_keeps_them_in_its_address(page: Page, app_server, name: str) -> None:
+    page.goto(f"{app_server.url}/?seed=5&num_heads=8")
+    page.get_by_role("link", name=name).click()
+    _at(page, f"/{name.lower()}?num_heads=8&seed=5")
+    page.reload()
+    page.get_by_role("link", name="Explore").click()
+    expect(page.get_by_label("seed", exact=True)).to_have_value("5")

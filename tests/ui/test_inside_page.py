@@ -194,7 +194,7 @@ def test_text_that_is_no_edit_is_said_and_stays_in_its_box(opened: Open) -> None
 def test_edits_that_do_not_fit_the_layer_are_said_and_the_steps_shown_without_them(opened: Open) -> None:  # noqa: F811
     app = opened("edits=" + quote_plus("head[9] = off"), page=PAGE)
     assert not app.exception
-    assert app.error[0].value.startswith("edits\\: head has h from 0 to 3, but was given head")
+    assert app.error[0].value.startswith("edits: head has h from 0 to 3, but was given head")
     assert "without the edits" not in proof(app)
     assert inside(app).edits == "head[9] = off"
 

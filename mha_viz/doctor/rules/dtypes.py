@@ -69,8 +69,8 @@ def _passes_beside_the_other(case: Case) -> bool:
     "The mask has another floating type than the query",
     why="A floating mask is added to the scores, so it must have their type. NumPy makes float64, autocast and "
     ".half() make queries of 16 bits; the call then fails, with a message that depends on need_weights. Given "
-    "attn_mask and key_padding_mask, torch first adds them up, a bool one in the query's type, and asks only that the sum "
-    "has it: a narrower mask passes beside a bool one or one of the right type, which is a warning.",
+    "attn_mask and key_padding_mask, torch first adds them up, a bool one in the query's type, and asks only that the "
+    "sum has it: a narrower mask passes beside a bool one or one of the right type, which is a warning.",
     pitfall="P3",
     issues=(99012, 111276),
     good=lambda: Case(attn_mask=torch.full((4, 4), -torch.inf).triu(1)),
