@@ -141,10 +141,18 @@ def test_the_query_that_is_read_wrongly_has_the_settings_size() -> None:
 @pytest.mark.parametrize(
     ("settings_", "sentence"),
     [
-        ({"query_len": 131_072}, "Weights [1, 4, 131,072, 131,072] in float32 would need about"),
+        (
+            {"query_len": 4_096, "num_heads": 64},
+            "The layer and its weights [1, 64, 4,096, 4,096] in float32 would need",
+        ),
         (
             {"query_len": 8_000, "num_heads": 1},
-            "A mask that is checked must have at most 16,777,216 cells, not 8,000 x 8,000: reduce query_len",
+            "A mask that is checked must have at most 16,777,216 cells, not 8,000 x 8,000: reduce query_len to 4,096",
+        ),
+        (
+            {"query_len": 131_072, "key_len": 256},
+            "A mask that is checked must have at most 16,777,216 cells, not 131,072 x 256: reduce query_len to "
+            "65,536, or key_len.",
         ),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from mha_viz import environment, masks
 from mha_viz.errors import CapacityError
 from mha_viz.inputs.assemble import Sizes
@@ -105,13 +107,30 @@ def check(s: Scenario, size: Sizes) -> None:
             f"batch_size, or raise {LIMIT_VARIABLE}.",
             field="query_len",
         )
-    share = 0.97 * (limit / needed) ** (0.5 if size.key_len == size.query_len else 1)
+    beyond = f"would need about {spelled(needed)}, more than the limit of {spelled(limit)}"
+    if estimate(s, Sizes(1, 1, 1)) > limit:
+        raise CapacityError(
+            f"A layer of embed_dim {s.embed_dim:,} in {s.dtype} {beyond} even for one token: reduce embed_dim, or "
+            f"raise {LIMIT_VARIABLE}.",
+            field="embed_dim",
+        )
+    length = _length_that_fits(s, size, limit)
+    shorter = f"query_len to about {_rounded(length):,}" if length else "key_len"
     raise CapacityError(
-        f"Weights [{size.batch_size}, {s.num_heads}, {size.query_len:,}, {size.key_len:,}] in {s.dtype} would need "
-        f"about {spelled(needed)}, more than the limit of {spelled(limit)}: reduce query_len to about "
-        f"{_rounded(size.query_len * share):,}, use fewer heads or batch items, or raise {LIMIT_VARIABLE}.",
-        field="query_len",
+        f"The layer and its weights [{size.batch_size}, {s.num_heads}, {size.query_len:,}, {size.key_len:,}] in "
+        f"{s.dtype} {beyond}: reduce {shorter}, use fewer heads or batch items, or raise {LIMIT_VARIABLE}.",
+        field="query_len" if length else "key_len",
     )
+
+
+def _length_that_fits(s: Scenario, size: Sizes, limit: int) -> int:
+    """Return the largest query_len for which a forward fits, 0 if none does; in self-attention keys go with it."""
+    own = size.key_len == size.query_len
+
+    def needed(length: int) -> int:
+        return estimate(s, Sizes(size.batch_size, length, length if own else size.key_len))
+
+    return bisect_right(range(1, size.query_len), limit, key=needed)
 
 
 def spelled(count: float) -> str:

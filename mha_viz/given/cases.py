@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import Any
 
 import torch
@@ -54,13 +55,14 @@ def fixed_case(s: Scenario, given: Given) -> tuple[Case, tuple[str, ...]]:
 def _check_size(s: Scenario) -> None:
     """Refuse masks and weights that are too large: here they are built whole, several times over."""
     size = sizes(s)
-    memory.check(s, size)
     if size.query_len * size.key_len > MAX_ELEMENTS:
+        length = isqrt(MAX_ELEMENTS) if size.query_len == size.key_len else MAX_ELEMENTS // size.key_len
         raise CapacityError(
             f"A mask that is checked must have at most {MAX_ELEMENTS:,} cells, not {size.query_len:,} x "
-            f"{size.key_len:,}: reduce query_len or key_len.",
+            f"{size.key_len:,}: reduce query_len to {length:,}, or key_len.",
             field="query_len",
         )
+    memory.check(s, size)
 
 
 def _given_case(s: Scenario, given: Given) -> Case:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import streamlit as st
 from torch import Tensor
@@ -10,11 +11,14 @@ from torch import Tensor
 from mha_viz.attention.edits import INDICES, Edit
 from mha_viz.attention.projections import projections
 from mha_viz.attention.trace import Trace
+from mha_viz.errors import MhaVizError
 from mha_viz.settings import metadata
 from mha_viz.ui import state
 from mha_viz.ui.inside import Inside
 from mha_viz.ui.inside_figures import INPUTS, Touched
 from mha_viz.ui.view import View
+
+Check = Callable[[str], object]
 
 LABELS = {
     "query": "an input number: query",
@@ -54,20 +58,35 @@ def touch(cell: Touched, view: View, head_dim: int) -> None:
     st.session_state.update({f"w:edit:{place}": index for place, index in places.items() if index is not None})
 
 
-def form(trace: Trace | None, inside: Inside, view: View) -> None:
-    """Draw the form, what has been changed so far as text, and the buttons that change or clear it."""
+def form(trace: Trace | None, inside: Inside, view: View, check: Check) -> None:
+    """Draw the form, what has been changed so far as text, and the buttons that change or clear it.
+
+    Args:
+        trace: What can be changed; None where nothing is shown.
+        inside: What has been changed.
+        view: What is looked at.
+        check: Raises a `MhaVizError` for edits that do not fit what is shown.
+    """
     st.subheader("Edit and see", help="Change one number and see what moves from there on. The link carries it.")
     if trace is not None:
         _one(trace, view)
     if not state.problem():
         st.session_state[TEXT] = inside.edits
     about = metadata(Inside)["edits"]
-    st.text_area("edits", key=TEXT, max_chars=about.max_chars, height=90, help=about.help, on_change=_write)
+    st.text_area(
+        "edits", key=TEXT, max_chars=about.max_chars, height=90, help=about.help, on_change=_write, args=(check,)
+    )
     st.button("Clear edits", on_click=state.bring, args=(Inside,), kwargs={"edits": ""}, disabled=not inside.edits)
 
 
-def _write() -> None:
-    state.bring(Inside, edits=st.session_state[TEXT])
+def _write(check: Check) -> None:
+    """Take what was typed if it fits; what does not is said, stays in the box, and changes nothing."""
+    try:
+        check(st.session_state[TEXT])
+    except MhaVizError as error:
+        state.refuse(str(error))
+    else:
+        state.bring(Inside, edits=st.session_state[TEXT])
 
 
 def _one(trace: Trace, view: View) -> None:

@@ -49,7 +49,8 @@ def everything(source: Origin, run: Run, inside: Inside, view: View) -> Trace:
     except MhaVizError as error:
         if not inside.edits:
             raise
-        say.error(error)
+        if not state.problem():  # which is about newer edits
+            say.error(error)
         shown = Shown(source, "", view, inside_results.traced(source, view.layer))
     inside_controls.step_bar(run, view)
     step(shown)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 from mha_viz.attention import memory
 from mha_viz.attention import trace as tracing
 from mha_viz.attention.moved import Moved, moved
 from mha_viz.attention.trace import Trace
 from mha_viz.errors import CapacityError
 from mha_viz.figures.grammar import Spec
+from mha_viz.inputs.assemble import sizes as sizes_of
 from mha_viz.remember import remembered
+from mha_viz.scenario import ATTENTION, Scenario
 from mha_viz.ui import cached, inside_figures, origin, sizes
 from mha_viz.ui.origin import Origin
 
@@ -37,14 +42,39 @@ def traced(source: Origin, layer: int, edits: str = "") -> Trace:
         return traced(source, layer).edited(edits)
     run = cached.run(source)
     weights = run.layers[layer].weights
-    if weights.nbytes > MOST_BYTES:
-        raise CapacityError(
-            f"This page shows weights of at most {memory.spelled(MOST_BYTES)}, but {list(weights.shape)} are "
-            f"{memory.spelled(weights.nbytes)}: use fewer tokens, heads or batch items, or `mha_viz.trace` in Python.",
-            field="query_len",
-        )
+    _check(weights.shape, weights.dtype.itemsize)
     with cached.turn(source):
         return tracing.trace(run, layer=layer)
+
+
+def check(source: Origin) -> None:
+    """Refuse what is too large for the page before it is run; a run that is there already is not looked at.
+
+    Raises:
+        CapacityError: The weights of one attention call would be.
+    """
+    if isinstance(source, Scenario):
+        size = sizes_of(source)
+        calls = [(size.query_len, size.key_len)]
+        if source.stack != ATTENTION:
+            calls = [(length, keys) for length, keys, _ in memory.attention_calls(source, size)]
+        for length, keys in calls:
+            _check((size.batch_size, source.num_heads, length, keys), memory.ITEM_BYTES[source.dtype])
+
+
+def _check(shape: Sequence[int], item: int) -> None:
+    """Refuse weights [N, H, L, S] with so many bytes in an item if they are too large."""
+    n, heads, length, keys = shape
+    needed = prod(shape) * item
+    if needed > MOST_BYTES:
+        fits = MOST_BYTES / (n * heads * item)
+        shorter = int(fits**0.5 if length == keys else fits / keys)
+        raise CapacityError(
+            f"This page shows weights of at most {memory.spelled(MOST_BYTES)}, but {list(shape)} would be "
+            f"{memory.spelled(needed)}: reduce query_len to {max(1, shorter):,}, use fewer heads or batch items, or "
+            "`mha_viz.trace` in Python.",
+            field="query_len",
+        )
 
 
 @remembered(

@@ -57,10 +57,10 @@ def counts(difference: Difference) -> str:
     """Say how many cells are wrong, and in which direction."""
     said = []
     if difference.leaks:
-        said.append(f"{difference.leaks} of {difference.cells} cells are open and should be hidden")
+        said.append(f"{difference.leaks:,} of {difference.cells:,} cells are open and should be hidden")
     if difference.lost:
-        said.append(f"{difference.lost} are hidden and should be open")
-    return ", ".join(said) or f"all {difference.cells} cells as intended"
+        said.append(f"{difference.lost:,} are hidden and should be open")
+    return ", ".join(said) or f"all {difference.cells:,} cells as intended"
 
 
 def legend(difference: Difference, padded: bool) -> list[str]:
@@ -69,9 +69,9 @@ def legend(difference: Difference, padded: bool) -> list[str]:
     if padded:
         lines[0] = lines[0][:-1] + ", \\ by key_padding_mask, / by attn_mask, × by both."
     if difference.leaks:
-        lines[0] += f" Orange with a ring: open, but should be hidden ({difference.leaks} cells)."
+        lines[0] += f" Orange with a ring: open, but should be hidden ({difference.leaks:,} cells)."
     if difference.lost:
-        lines[0] += f" Yellow: hidden, but should be open ({difference.lost} cells)."
+        lines[0] += f" Yellow: hidden, but should be open ({difference.lost:,} cells)."
     return lines
 
 

@@ -68,10 +68,17 @@ def refined(side: int, what: str = "weights") -> list[str]:
     return [f"{said} {how}" for said in pooled(side, what)]
 
 
-def caption(run: Run, item: int, layer: int = 0) -> list[str]:
-    """Say below the figure: masked share, NaN rows, row sums, leaked mass, and what may surprise about them."""
+def caption(run: Run, item: int, layer: int = 0, masked: str = "masked") -> list[str]:
+    """Say below the figure: masked share, NaN rows, row sums, leaked mass, and what may surprise about them.
+
+    Args:
+        run: The run.
+        item: Batch item.
+        layer: Index into its layers.
+        masked: What the masks of the run do to the cells that they hide.
+    """
     s = stats.summarise(run.layers[layer], item)
-    parts = [f"{s.masked:.1%} masked", f"{s.nan_rows} of {s.rows} rows NaN"]
+    parts = [f"{s.masked:.1%} {masked}", f"{s.nan_rows:,} of {s.rows:,} rows NaN"]
     if not math.isnan(s.row_sum_low):
         parts.append(f"row sums {s.row_sum_low:.3f} to {s.row_sum_high:.3f}")
     parts.append(f"leaked mass {s.leaked:.3g}")

@@ -90,8 +90,8 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_allocated() -> No
     s = Scenario(source="normal", query_len=131_072, num_heads=8, training=True, dropout=0.1)
     tracemalloc.start()
     expected = (
-        r"^Weights \[1, 8, 131,072, 131,072\] in float32 would need about [\d,.]+ [GT]B, more than the limit of "
-        r"2\.15 GB: reduce query_len to about [\d,]+, use fewer heads or batch items, or raise "
+        r"^The layer and its weights \[1, 8, 131,072, 131,072\] in float32 would need about [\d,.]+ [GT]B, more than "
+        r"the limit of 2\.15 GB: reduce query_len to about [\d,]+, use fewer heads or batch items, or raise "
         r"MHA_VIZ_MEMORY_LIMIT_MB\.$"
     )
     with pytest.raises(mv.CapacityError, match=expected) as caught:
@@ -101,8 +101,32 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_allocated() -> No
     assert caught.value.field == "query_len"
 
 
-def test_the_length_that_the_refusal_names_does_fit() -> None:
-    s = Scenario(source="normal", query_len=100_000, num_heads=8)
+def test_a_layer_that_fits_at_no_length_is_blamed_itself() -> None:
+    s = Scenario(source="normal", query_len=1, embed_dim=16_384, num_heads=256)
+    with pytest.raises(mv.CapacityError) as caught:
+        memory.check(s, sizes(s))
+    assert str(caught.value) == (
+        "A layer of embed_dim 16,384 in float32 would need about 5.37 GB, more than the limit of 2.15 GB even for one "
+        "token: reduce embed_dim, or raise MHA_VIZ_MEMORY_LIMIT_MB."
+    )
+    assert caught.value.field == "embed_dim"
+
+
+def test_keys_that_are_too_many_for_any_query_are_blamed() -> None:
+    s = Scenario(source="normal", query_len=2, key_len=131_072, embed_dim=8_192, num_heads=2)
+    with pytest.raises(mv.CapacityError, match=r"2\.15 GB: reduce key_len, use fewer heads or batch items") as caught:
+        memory.check(s, sizes(s))
+    assert caught.value.field == "key_len"
+
+
+@pytest.mark.parametrize(
+    "s",
+    [
+        Scenario(source="normal", query_len=100_000, num_heads=8),
+        Scenario(source="normal", query_len=20_000, embed_dim=8192, num_heads=2),
+    ],
+)
+def test_the_length_that_the_refusal_names_does_fit(s: Scenario) -> None:
     with pytest.raises(mv.CapacityError) as caught:
         memory.check(s, sizes(s))
     length = int(str(caught.value).split("query_len to about ")[1].split(", use")[0].replace(",", ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote_plus
 
@@ -216,10 +217,27 @@ def test_each_layer_of_a_stack_has_its_steps(opened: Open) -> None:  # noqa: F81
     assert app.number_input(key="w:view:layer").value == 1
 
 
-def test_weights_too_large_for_a_page_are_refused_in_a_sentence() -> None:
+def test_weights_too_large_for_a_page_are_refused_with_the_length_that_fits_and_before_they_are_computed() -> None:
     s = Scenario(source="normal", query_len=1_100, num_heads=8)
-    with pytest.raises(CapacityError, match=r"at most 33.6 MB, but \[1, 8, 1100, 1100\] are 38.7 MB: use fewer tokens"):
-        inside_results.traced(s, 0)
+    said = r"at most 33.6 MB, but \[1, 8, 1100, 1100\] would be 38.7 MB: reduce query_len to 1,024, use fewer heads"
+    for refuse in (inside_results.check, lambda s: inside_results.traced(s, 0)):
+        with pytest.raises(CapacityError, match=said):
+            refuse(s)
+    inside_results.check(replace(s, query_len=1_024))
+    with pytest.raises(CapacityError, match=r"4, 16384, 1024\] would be 268 MB: reduce query_len to 2,048, use"):
+        inside_results.check(replace(s, query_len=16_384, key_len=1_024, num_heads=4))
+
+
+def test_an_edit_that_does_not_fit_the_layer_changes_nothing_and_is_said_once(opened: Open) -> None:  # noqa: F811
+    app = opened(page=PAGE)
+    app.text_area(key="w:edit:text").set_value("mask[0, 0, 99, 0] = hide").run()
+    assert len(app.error) == 1
+    app.text_area(key="w:edit:text").set_value("temperature = 0").run()
+    assert [error.value.startswith("edits: temperature") for error in app.error] == [True]
+    assert inside(app).edits == ""
+    app.text_area(key="w:edit:text").set_value("temperature = 2").run()
+    assert not app.error
+    assert inside(app).edits == "temperature = 2"
 
 
 def test_a_trace_is_computed_once_for_all_that_is_drawn_of_it() -> None:
