@@ -135,7 +135,9 @@ def test_what_is_shown_of_a_long_sequence_is_shared_and_holds_no_weights() -> No
 
 
 def test_whoever_needs_all_weights_of_a_long_sequence_is_told_what_to_do() -> None:
-    with pytest.raises(CapacityError, match=r"^The layer and its weights \[1, 8, 65,536, 65,536\] in float32 .* reduce query_len"):
+    with pytest.raises(
+        CapacityError, match=r"^The layer and its weights \[1, 8, 65,536, 65,536\] in float32 .* reduce query_len"
+    ):
         cached.run(Scenario(source="normal", num_heads=8, query_len=65_536))
 
 

@@ -179,10 +179,10 @@ function paintStates(context, panel, view, look, ratio) {
   else paintSpots(context, panel, view, look.warning, VIOLATION, ratio);
 }
 
-// How many cells of a raster across and down share a device pixel, at least 1.
+// How many cells of a raster share a device pixel down and across, each at least 1.
 export function crowding(panelView, raster, ratio) {
   const view = viewOf(panelView, raster);
-  return Math.max(1, 1 / (Math.min(view.dx, view.dy) * ratio));
+  return [view.dy, view.dx].map((length) => Math.max(1, 1 / (length * ratio)));
 }
 
 function drawBitmap(context, canvas, panel, view) {

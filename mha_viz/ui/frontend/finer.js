@@ -101,16 +101,17 @@ async function refused(instance, loading, answer) {
   loading.timer = setTimeout(() => load(instance, loading), RETRY);
 }
 
-// What one cell of the picture is, said under it; empty where each cell is a weight and has a pixel.
+// What one cell of the picture is, said under it; empty where each cell is a weight and has a pixel. `crowd` is how many
+// cells share a pixel, down and across.
 export function cellWords(instance, crowd) {
-  const each = Number(crowd.toPrecision(2));
-  const crowded = each > 1;
-  if (!instance.frame.finer) return crowded ? `Each pixel shows the largest of ${each} × ${each} weights; zoom in to see all.` : "";
+  const counts = crowd.map((count) => Number(count.toPrecision(2)));
+  const [crowded, each] = [counts.some((count) => count > 1), counts.join(" × ")];
+  if (!instance.frame.finer) return crowded ? `Each pixel shows the largest of ${each} cells${instance.place?.mixed ? "" : "; zoom in to see them all"}.` : "";
   if (instance.loading) return instance.loading.problem || "Loading finer cells…";
   const side = sideShown(instance);
   const pooling = [...new Set(instance.panels.map((panel) => panel.pooling))].join(" or the ");
-  if (side === 1) return crowded ? `Exact weights; each pixel shows the largest of ${each} × ${each}.` : "Exact weights.";
-  const pixels = crowded ? `, each pixel the largest of ${each} × ${each} cells` : "";
+  if (side === 1) return crowded ? `Exact weights; each pixel shows the largest of ${each}.` : "Exact weights.";
+  const pixels = crowded ? `, each pixel the largest of ${each} cells` : "";
   return `Each cell shows the ${pooling} of ${side} × ${side} weights${pixels}; zoom in for exact weights.`;
 }
 

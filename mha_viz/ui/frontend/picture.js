@@ -36,12 +36,13 @@ export function paintCells(instance) {
   instance.ratio = window.devicePixelRatio || 1;
   instance.extent = [gd.clientWidth, gd.clientHeight];
   const context = prepare(cells, ...instance.extent, instance.ratio);
-  let crowd = 1;
+  let crowd = [1, 1];
   for (const [i, panel] of panels.entries()) {
     const view = viewport(gd, panel);
     for (const raster of view ? shownIn(instance, i, view) : []) {
       paintRaster(context, raster, view, theme.look, instance.ratio);
-      crowd = Math.max(crowd, crowding(view, raster, instance.ratio));
+      const found = crowding(view, raster, instance.ratio);
+      crowd = crowd.map((most, axis) => Math.max(most, found[axis]));
     }
   }
   const words = panels.length ? cellWords(instance, crowd) : "";
