@@ -13,7 +13,6 @@ from mha_viz.ui import server
 
 if __name__ == "__main__":
     server.boot()
-    st.set_page_config(page_title="MHA Viz", layout="wide")
     pages = [
         st.Page("pages/explore.py", title="Explore", default=True),
         st.Page("pages/inside.py", title="Inside"),
@@ -23,6 +22,8 @@ if __name__ == "__main__":
         st.Page("pages/gallery.py", title="Gallery"),
         st.Page("pages/reference.py", title="Reference"),
     ]
-    st.navigation(pages, position="top").run()
+    page = st.navigation(pages, position="top")
+    st.set_page_config(page_title=f"{page.title} · MHA Viz", layout="wide")
+    page.run()
 else:
     app = st.App(__file__, lifespan=server.lifespan, routes=server.routes(), middleware=server.middleware())

@@ -339,3 +339,20 @@ def test_a_page_without_settings_keeps_them_in_its_address(page: Page, app_serve
     page.reload()
     page.get_by_role("link", name="Explore").click()
     expect(page.get_by_label("seed", exact=True)).to_have_value("5")
+
+
+def test_a_file_that_came_with_the_link_can_be_taken_out(page: Page, app_server, tmp_path: Path) -> None:
+    np.save(tmp_path / "q.npy", np.zeros((1, 4, 8), np.float32))
+    page.goto(f"{app_server.url}/?source=upload&embed_dim=8&num_heads=2")
+    page.locator("input[type=file]").first.set_input_files(tmp_path / "q.npy")
+    until(lambda: "query_file=" in page.url or "query_file=" in page.evaluate("location.search"))
+    expect(page.get_by_role("button", name="Remove", exact=True)).to_have_count(0)  # the box has a cross of its own
+    page.reload()
+    page.get_by_role("button", name="Remove", exact=True).click()
+    _at(page, "/?source=upload&embed_dim=8&num_heads=2")
+
+
+@pytest.mark.parametrize(("path", "title"), [("", "Explore"), ("masks", "Masks"), ("reference", "Reference")])
+def test_tabs_are_told_apart_by_their_titles(page: Page, app_server, path: str, title: str) -> None:
+    page.goto(f"{app_server.url}/{path}")
+    until(lambda: page.title() == f"{title} · MHA Viz")
