@@ -25,6 +25,11 @@ ifeq ($(HOST),localhost)
 RUN_FLAGS += --server.allowedHosts localhost --server.allowedHosts 127.0.0.1
 endif
 
+# The C library of Linux gives memory back page by page when a class has left; Python's own allocator hardly does.
+ifeq ($(shell uname -s),Linux)
+RUN_ENV := PYTHONMALLOC=malloc MALLOC_ARENA_MAX=1
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help run test check lint types format bench docs browser clean distclean
 
@@ -32,7 +37,7 @@ help:
 	@echo "make run | test | check | lint | types | format | bench | clean | distclean"
 
 run: .venv/.run-stamp
-	$(BIN)/streamlit run app.py $(RUN_FLAGS) $(RUN_ARGS)
+	$(RUN_ENV) $(BIN)/streamlit run app.py $(RUN_FLAGS) $(RUN_ARGS)
 
 test: .venv/.dev-stamp browser
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)

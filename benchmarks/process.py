@@ -17,6 +17,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 MiB = 2**20
+_MEMORY = {"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"} if sys.platform == "linux" else {}
 _LOCAL = ["--server.address", "localhost", "--server.allowedHosts", "localhost", "--server.allowedHosts", "127.0.0.1"]
 
 
@@ -76,7 +77,7 @@ def serving(
     """
     port = port or free_port()
     command = [sys.executable, "-m", "streamlit", "run", script, *_LOCAL, "--server.port", str(port), *flags]
-    variables = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **(environment or {})}
+    variables = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT), **_MEMORY, **(environment or {})}
     with log_file.open("wb") as log:
         server = subprocess.Popen(
             command, cwd=ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
