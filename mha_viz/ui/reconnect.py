@@ -45,6 +45,19 @@ def _session(scope: Scope) -> str:
     return told[2].strip() if len(told) > 2 else ""
 
 
+def _without_presses(asked: BackMsg) -> bytes:
+    """Return the message without the buttons that were pressed: once is what was meant."""
+    again = BackMsg()
+    again.CopyFrom(asked)
+    again.rerun_script.widget_states.ClearField("widgets")
+    again.rerun_script.widget_states.widgets.extend(
+        widget
+        for widget in asked.rerun_script.widget_states.widgets
+        if "trigger" not in (widget.WhichOneof("value") or "")
+    )
+    return again.SerializeToString()
+
+
 class _Page:
     """One socket: until its page has been drawn, it asks for the whole of it before and after what it asks for."""
 
@@ -77,7 +90,7 @@ class _Page:
         asked.rerun_script.ClearField("fragment_id")
         asked.rerun_script.ClearField("is_auto_rerun")
         if changed:  # its control shows the link's value after the first run, and its own again after the last
-            self._waiting = [message, {**message, "bytes": asked.SerializeToString()}]
+            self._waiting = [message, {**message, "bytes": _without_presses(asked)}]
         asked.rerun_script.ClearField("widget_states")
         return {**message, "bytes": asked.SerializeToString()}
 
