@@ -55,7 +55,8 @@ def _without_presses(asked: BackMsg) -> bytes:
         for widget in asked.rerun_script.widget_states.widgets
         if "trigger" not in (widget.WhichOneof("value") or "")
     )
-    return again.SerializeToString()
+    data: bytes = again.SerializeToString()
+    return data
 
 
 class _Page:

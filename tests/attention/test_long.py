@@ -98,7 +98,9 @@ def test_what_cannot_be_streamed_is_refused(more: dict[str, Any]) -> None:
 def test_what_would_not_fit_even_streamed_is_refused_before_anything_is_allocated() -> None:
     s = mv.Scenario(source="normal", query_len=131_072, num_heads=8, embed_dim=4_096, batch_size=64)
     tracemalloc.start()
-    with pytest.raises(mv.CapacityError, match=r"^Weights \[64, 8, 131,072, 131,072\] in float32 would need about"):
+    with pytest.raises(
+        mv.CapacityError, match=r"^The layer and its weights \[64, 8, 131,072, 131,072\] in float32 would need about"
+    ):
         mv.run(s)
     assert tracemalloc.get_traced_memory()[1] < 5e6
     tracemalloc.stop()
