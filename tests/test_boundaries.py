@@ -41,7 +41,7 @@ PARTS = (
     "__main__",
 )
 # Methods of a Run and a Report that are doors to later parts: what they lead to is imported when they are called.
-DOORS = {"mha_viz/attention/records.py": {"doctor", "export"}, "mha_viz/doctor/findings.py": {"export"}}
+DOORS = {"mha_viz/attention/runs.py": {"doctor", "export"}, "mha_viz/doctor/findings.py": {"export"}}
 # The one file that starts a process: this Python, with a module of this package, no shell.
 STARTS_A_PROCESS = {"mha_viz/cluster/gateway.py": {"subprocess"}}
 LOADED_BY_NEED_ONLY = ("streamlit", "transformers", "ray", "plotly.matplotlylib", "IPython")

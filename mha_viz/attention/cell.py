@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from mha_viz.attention.ingredients import added, call_of
 from mha_viz.attention.projections import projections
-from mha_viz.attention.records import Call, LayerAttention, Run, record_of
+from mha_viz.attention.records import Call, LayerAttention
+from mha_viz.attention.runs import Run, record_of
 from mha_viz.attention.windows import check_index
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mha_viz.attention.records import Run, record_of
+from mha_viz.attention.runs import Run, record_of
 from mha_viz.attention.stats import head_stats
 from mha_viz.attention.windows import check_index
 from mha_viz.errors import ScenarioError

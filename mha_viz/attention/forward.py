@@ -19,7 +19,8 @@ from mha_viz.attention import long, memory, sdpa, stack
 from mha_viz.attention.device import resolve, synchronise
 from mha_viz.attention.difference import largest_difference
 from mha_viz.attention.layer import arguments, extra_keys, placed, seeded, shared_module
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.attention.timed import timed
 from mha_viz.errors import InputError
 from mha_viz.inputs.assemble import Inputs, Sizes, build, sizes

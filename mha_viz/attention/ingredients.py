@@ -16,7 +16,8 @@ from mha_viz.attention.device import resolve
 from mha_viz.attention.direct import merged_mask
 from mha_viz.attention.forward import of_one_kind
 from mha_viz.attention.layer import placed, seeded, shared_module
-from mha_viz.attention.records import Call, LayerAttention, Run, record_of
+from mha_viz.attention.records import Call, LayerAttention
+from mha_viz.attention.runs import Run, record_of
 from mha_viz.errors import ScenarioError
 from mha_viz.scenario import ATTENTION
 

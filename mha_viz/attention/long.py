@@ -6,7 +6,8 @@ import torch
 
 from mha_viz.attention import memory
 from mha_viz.attention.layer import extra_keys
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.attention.streamed import streamed
 from mha_viz.inputs.assemble import Inputs, Sizes, build
 from mha_viz.scenario import ATTENTION, Scenario

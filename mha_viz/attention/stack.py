@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from mha_viz.attention import memory
 from mha_viz.attention.capture import capture
 from mha_viz.attention.layer import padding_mask, placed, query_projection, seeded, shared_mask
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.attention.timed import timed
 from mha_viz.errors import InputError, ScenarioError
 from mha_viz.inputs.assemble import PAD, Inputs

@@ -11,7 +11,8 @@ from mha_viz.attention.difference import largest_difference
 from mha_viz.attention.edited import edited
 from mha_viz.attention.edits import Edits, parse
 from mha_viz.attention.ingredients import Ingredients, ingredients
-from mha_viz.attention.records import LayerAttention, Run, record_of
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run, record_of
 from mha_viz.attention.stages import STEPS, Stage, stages
 from mha_viz.attention.windows import check_index
 from mha_viz.errors import CapacityError, ScenarioError

@@ -7,7 +7,8 @@ from functools import reduce
 
 import torch
 
-from mha_viz.attention.records import LayerAttention, Passed, Run
+from mha_viz.attention.records import LayerAttention, Passed
+from mha_viz.attention.runs import Run
 from mha_viz.doctor.findings import SEVERITIES, Finding, Report
 from mha_viz.doctor.report import check
 

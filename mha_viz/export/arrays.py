@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 
 
 def npz(run: Run, *, layer: int = 0) -> bytes:

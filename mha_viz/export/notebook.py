@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.attention.stats import summarise
 from mha_viz.doctor.findings import Finding, Report
 from mha_viz.figures.thumbnail import data_url, painted

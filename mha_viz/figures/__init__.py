@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from mha_viz.attention.records import Run, record_of
+from mha_viz.attention.runs import Run, record_of
 from mha_viz.attention.trace import Trace
 from mha_viz.figures import depth, grammar, heads, long, rows, stages
 from mha_viz.figures.grammar import SCALES, Scale, Spec

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mha_viz.attention.compare import Comparison, Selected
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.attention.windows import check_index
 from mha_viz.figures import grammar, states
 from mha_viz.figures.grammar import BOTH, NAN, PLAIN, Codes, Floats, Scale, Spec

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from mha_viz.attention import depth
-from mha_viz.attention.records import Run, record_of
+from mha_viz.attention.runs import Run, record_of
 from mha_viz.figures import grammar
 from mha_viz.figures.grammar import NAN, Codes, Floats, Spec
 from mha_viz.figures.heads import spec_of

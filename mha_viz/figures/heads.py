@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mha_viz.attention.records import LayerAttention, Run, record_of
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run, record_of
 from mha_viz.figures import grammar, pooling, states
 from mha_viz.figures.grammar import Codes, Floats, Scale, Spec
 from mha_viz.figures.panel import Panel, blocks, factor

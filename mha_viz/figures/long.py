@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.figures import grammar, heads
 from mha_viz.figures.grammar import WEIGHT_COLOURS, Codes, Floats, Scale, Spec
 from mha_viz.figures.long_heads import Blocks, HeadPicture, picture, states_of_average

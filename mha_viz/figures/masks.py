@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mha_viz.attention.reach_check import Comparison
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.attention.stats import of_item
 from mha_viz.figures import states
 from mha_viz.figures.grammar import ALLOWED_COLOUR, MASKED, PLAIN, VIOLATION, WARNING_COLOUR, Codes, Floats, Spec

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.attention.windows import check_index
 from mha_viz.figures import grammar
 from mha_viz.figures.grammar import Floats, Scale, Spec

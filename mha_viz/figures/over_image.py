@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mha_viz.attention.records import Run, record_of
+from mha_viz.attention.runs import Run, record_of
 from mha_viz.errors import InputError
 from mha_viz.figures import grammar, states
 from mha_viz.figures.grammar import Codes, Floats, Spec

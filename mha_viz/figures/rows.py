@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mha_viz.attention.records import Run, record_of
+from mha_viz.attention.runs import Run, record_of
 from mha_viz.figures import grammar, states
 from mha_viz.figures.grammar import Spec
 

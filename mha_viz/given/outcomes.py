@@ -15,7 +15,7 @@ from mha_viz.attention.path_table import PathTable
 from mha_viz.attention.paths import compare_paths
 from mha_viz.attention.reach import reach
 from mha_viz.attention.reach_check import Comparison, compare_reach
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.doctor import Case
 from mha_viz.errors import InputError
 from mha_viz.given.cases import intent

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from mha_viz.attention.device import synchronise
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.errors import InputError
 from mha_viz.inputs.assemble import Tokens
 from mha_viz.pretrained.inside import call_of

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from PIL import Image
 
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.errors import InputError
 from mha_viz.pretrained import room
 from mha_viz.pretrained.batch import batch

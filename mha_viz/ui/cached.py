@@ -15,7 +15,7 @@ import streamlit as st
 
 from mha_viz import attention, environment, gallery
 from mha_viz.attention import long, memory
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.figures import heads
 from mha_viz.figures.grammar import Scale, Spec
 from mha_viz.figures.mosaic import layers

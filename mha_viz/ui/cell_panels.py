@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from mha_viz.attention import cell
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.errors import MhaVizError
 from mha_viz.figures import rows
 from mha_viz.ui import plot, say, words

@@ -231,11 +231,10 @@ def _uploader(name: str) -> None:
     if current:
         say.caption("in use: " + current.partition(" ")[2])
         if st.session_state[f"w:{name}"] is None:  # it came with the link, so that the box above has no cross for it
-            about_it = "Do without this file; Undo works."
-            st.button("Remove", key=f"w:remove:{name}", help=about_it, on_click=_all_anew, args=(_drop_file, name))
+            st.button("Put it away", key=f"w:away:{name}", on_click=_all_anew, args=(_put_away, name))
 
 
-def _drop_file(name: str) -> None:
+def _put_away(name: str) -> None:
     state.change(**{name: ""})
 
 

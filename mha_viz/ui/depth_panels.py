@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from mha_viz.attention import depth as measures
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.errors import MhaVizError
 from mha_viz.figures import depth as figures
 from mha_viz.figures.grammar import Spec

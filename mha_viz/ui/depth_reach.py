@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 from torch import Tensor
 
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.attention.stack_reach import Side, reach_of
 from mha_viz.errors import CapacityError
 from mha_viz.figures import depth as figures

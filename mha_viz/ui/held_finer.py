@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.figures import heads
 from mha_viz.figures.grammar import Spec
 from mha_viz.figures.panel import Panel, blocks

@@ -7,7 +7,7 @@ import time
 import streamlit as st
 
 from mha_viz import settings
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.ui import controls, inside_steps, state
 from mha_viz.ui.inside_steps import ALL, NAMES
 from mha_viz.ui.view import View

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.attention.trace import Trace
 from mha_viz.errors import MhaVizError
 from mha_viz.figures.grammar import Spec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import isqrt, prod
 
 from mha_viz.attention import memory
 from mha_viz.attention import trace as tracing
@@ -67,12 +67,12 @@ def _check(shape: Sequence[int], item: int) -> None:
     n, heads, length, keys = shape
     needed = prod(shape) * item
     if needed > MOST_BYTES:
-        fits = MOST_BYTES / (n * heads * item)
-        shorter = int(fits**0.5 if length == keys else fits / keys)
+        cells = MOST_BYTES // (n * heads * item)
+        shorter = isqrt(cells) if length == keys else cells // keys
         raise CapacityError(
             f"This page shows weights of at most {memory.spelled(MOST_BYTES)}, but {list(shape)} would be "
             f"{memory.spelled(needed)}: reduce query_len to {max(1, shorter):,}, use fewer heads or batch items, or "
-            "`mha_viz.trace` in Python.",
+            "mha_viz.trace in Python.",
             field="query_len",
         )
 

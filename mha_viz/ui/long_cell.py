@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.errors import MhaVizError
 from mha_viz.figures import long, long_heads
 from mha_viz.ui import long_words, plot, say, state

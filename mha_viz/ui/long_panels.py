@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 import streamlit as st
 
 from mha_viz.attention import stats
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.figures import long
 from mha_viz.figures.grammar import Scale, Spec
 from mha_viz.figures.long_heads import Blocks, HeadPicture

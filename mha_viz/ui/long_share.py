@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.figures import long_heads
 from mha_viz.scenario import Scenario
 from mha_viz.ui import cached, state

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mha_viz.attention import memory
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.attention.stats import HeadStats, Summary
 from mha_viz.figures.grammar import Floats, Scale
 from mha_viz.figures.long_heads import Blocks, HeadPicture

@@ -6,7 +6,7 @@ import streamlit as st
 import torch
 
 from mha_viz import gallery
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.doctor import MISTAKES, RULES, Finding
 from mha_viz.errors import MhaVizError
 from mha_viz.figures import heads, masks

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.errors import MhaVizError
 from mha_viz.export import conventions
 from mha_viz.export.conventions import sparsity

@@ -12,7 +12,7 @@ from mha_viz import gallery, masks, settings
 from mha_viz import given as brought
 from mha_viz.attention.path_table import PathTable
 from mha_viz.attention.reach_check import Comparison
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.doctor import Case, Report, examine
 from mha_viz.errors import MhaVizError
 from mha_viz.figures import masks as drawn

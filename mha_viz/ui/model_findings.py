@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.doctor import RULES, Finding, Report
 from mha_viz.remember import remembered
 from mha_viz.ui import cached, origin, say

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from mha_viz import pretrained
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.errors import InputError, MhaVizError
 from mha_viz.figures.over_image import patches
 from mha_viz.pretrained import Reading

@@ -18,7 +18,7 @@ import cachetools
 import streamlit as st
 
 from mha_viz import pretrained, settings
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.errors import InputError
 from mha_viz.export import run_file
 from mha_viz.pretrained import Reading

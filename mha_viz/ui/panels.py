@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from mha_viz.attention import stats
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.figures import rows
 from mha_viz.figures.grammar import Spec
 from mha_viz.figures.mosaic import layer_at, outlined

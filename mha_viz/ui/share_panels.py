@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from mha_viz import export, figures
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.errors import MhaVizError
 from mha_viz.export import run_file
 from mha_viz.scenario import Scenario

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mha_viz.attention import memory
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.figures.grammar import Spec
 from mha_viz.inputs.assemble import Sizes
 

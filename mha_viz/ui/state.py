@@ -45,13 +45,12 @@ DECISIVE = ("source", "stack")
 
 
 def load() -> None:
-    """Start the session from the URL, once; later it is the URL that follows, but where the browser goes back in it."""
+    """Start the session from the URL; from then on the URL follows it, unless the browser goes back or forth."""
     if VIEW not in st.session_state:
-        st.session_state.update({HISTORY: [], FUTURE: [], PENDING: {}, PROBLEM: "", NOTES: [], GONE: 0})
         found, notes = _read()
-        st.session_state.update({{**CHOSEN, View: VIEW}[kind]: each for kind, each in found.items()})
-        st.session_state[NOTES] = notes
-    elif _went_back() and _url_items():  # a bare address is where a page of the menu began, before it had settings
+        st.session_state.update({HISTORY: [], FUTURE: [], PENDING: {}, PROBLEM: "", NOTES: notes, GONE: 0})
+        st.session_state.update({VIEW if kind is View else CHOSEN[kind]: each for kind, each in found.items()})
+    elif _went_back() and _url_items():  # a page of the menu opens at a bare address, which says nothing of settings
         found, _ = _read()
         st.session_state[VIEW] = found.pop(View)
         put(*found.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.figures.grammar import SCALES, Scale
 from mha_viz.settings import Checked, setting
 from mha_viz.ui.inside_steps import ALL, NAMES

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mha_viz.attention import cell, memory, peak, stats
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.figures import grammar
 from mha_viz.inputs.assemble import Sizes
 from mha_viz.scenario import ATTENTION

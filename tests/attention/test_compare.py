@@ -11,7 +11,8 @@ import torch
 
 import mha_viz as mv
 from mha_viz.attention.compare import CHANGED, Moved, Selected, compare
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.errors import InputError
 from mha_viz.scenario import Scenario
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 import mha_viz as mv
 from mha_viz.attention import depth
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.scenario import Scenario
 
 ENCODER = Scenario(stack="encoder", num_layers=3, text="one two three four\nfive six", mask="full")

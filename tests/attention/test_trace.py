@@ -16,7 +16,8 @@ from mha_viz import gallery
 from mha_viz.attention.forward import run_given
 from mha_viz.attention.layer import module
 from mha_viz.attention.moved import Moved, moved
-from mha_viz.attention.records import Call, LayerAttention, Run
+from mha_viz.attention.records import Call, LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.attention.stages import STEPS
 from mha_viz.attention.trace import check, trace
 from mha_viz.inputs.assemble import build

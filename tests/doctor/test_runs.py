@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import mha_viz as mv
 from mha_viz.attention.capture import capture
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.doctor import check
 from mha_viz.doctor.runs import check_run
 

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 import mha_viz as mv
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.doctor.findings import Finding, Report
 from mha_viz.export.notebook import report_html, run_html
 from mha_viz.figures import grammar

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import mha_viz as mv
-from mha_viz.attention.records import Call, LayerAttention, Passed, Run
+from mha_viz.attention.records import Call, LayerAttention, Passed
+from mha_viz.attention.runs import Run
 from mha_viz.errors import InputError
 from mha_viz.export import run_file
 from mha_viz.export.run_file import layout, reading

@@ -8,7 +8,8 @@ import torch
 
 import mha_viz as mv
 from mha_viz.attention.compare import Selected, compare
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.errors import ScenarioError
 from mha_viz.figures import SCALES, grammar
 from mha_viz.figures import compare as pictures

@@ -11,7 +11,8 @@ import torch
 
 import mha_viz as mv
 from mha_viz.attention import depth
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.attention.stack_reach import reach_of
 from mha_viz.figures import depth as pictures
 from mha_viz.figures import grammar

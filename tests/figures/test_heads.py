@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import mha_viz as mv
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.figures import SCALES, grammar, heads, states
 from mha_viz.scenario import Scenario
 

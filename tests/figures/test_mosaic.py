@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mha_viz as mv
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.errors import ScenarioError
 from mha_viz.figures import SCALES, grammar, pooling, states
 from mha_viz.figures.grammar import Spec

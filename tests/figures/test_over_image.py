@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.errors import InputError, ScenarioError
 from mha_viz.figures import grammar
 from mha_viz.figures.over_image import grid_of, patches

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from mha_viz import attention
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.errors import CapacityError
 from mha_viz.given import Given
 from mha_viz.pretrained import Reading

@@ -10,7 +10,7 @@ import torch
 from streamlit.testing.v1 import AppTest
 
 from mha_viz import attention
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.errors import CapacityError
 from mha_viz.scenario import Scenario
 from mha_viz.ui import cached, exhausted

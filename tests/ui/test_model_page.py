@@ -17,7 +17,8 @@ from torch import nn
 
 import mha_viz as mv
 from mha_viz import pretrained, settings
-from mha_viz.attention.records import LayerAttention, Run
+from mha_viz.attention.records import LayerAttention
+from mha_viz.attention.runs import Run
 from mha_viz.export import run_file
 from mha_viz.pretrained import Reading
 from mha_viz.scenario import Scenario

@@ -13,7 +13,7 @@ from mha_viz.attention.capture.labels import Given, labelled
 from mha_viz.attention.capture.recorder import Recorder
 from mha_viz.attention.capture.shadow import Shadow
 from mha_viz.attention.capture.store import Store
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.errors import InputError
 
 

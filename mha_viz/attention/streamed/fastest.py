@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from functools import lru_cache, partial
 
 import torch
@@ -47,18 +46,19 @@ def _fastest(device: str, dtype: torch.dtype, width: int) -> Cut:
     return min(found, key=found.__getitem__)
 
 
-def times(device: str, dtype: torch.dtype, width: int, cuts: Sequence[Cut] = plan.GPU) -> dict[Cut, float]:
-    """Return the seconds that a part of a pass over one head takes with each cut, the least of some rounds.
+def times(device: str, dtype: torch.dtype, width: int) -> dict[Cut, float]:
+    """Return the seconds that a part of a pass over one head takes with each cut for GPUs, the least of some rounds.
+
+    One for which the memory of the device is too small takes forever.
 
     Args:
         device: Where, as torch spells it.
         dtype: float32 or float64.
         width: Numbers in a query and a key of the head.
-        cuts: What to try; one for which the memory of the device is too small takes forever.
     """
     query, key = (torch.ones(1, 1, count, width, dtype=dtype, device=device) for count in (QUERIES, KEYS))
     operands = Operands.of(query, key, None, Sight(mask("full"), None, None, (1, 1, QUERIES, KEYS), 0))
-    return {cut: _least(operands, cut, device) for cut in cuts}
+    return {cut: _least(operands, cut, device) for cut in plan.GPU}
 
 
 def _least(operands: Operands, cut: Cut, device: str) -> float:

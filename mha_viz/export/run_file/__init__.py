@@ -14,7 +14,7 @@ from typing import Any
 import safetensors.torch
 
 from mha_viz.attention import memory
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 from mha_viz.errors import InputError
 from mha_viz.export.run_file.layout import FORMAT, MAX_TENSORS, SUFFIX, VERSION
 from mha_viz.export.run_file.reading import run_of

@@ -9,7 +9,8 @@ from typing import Any, cast, get_args
 from torch import Tensor, nn
 
 from mha_viz import settings
-from mha_viz.attention.records import How, LayerAttention, Passed, Run
+from mha_viz.attention.records import How, LayerAttention, Passed
+from mha_viz.attention.runs import Run
 from mha_viz.errors import InputError, MaskError, MhaVizError
 from mha_viz.export.run_file.calls import call_of
 from mha_viz.export.run_file.fields import Fields, Tensors

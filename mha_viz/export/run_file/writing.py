@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mha_viz.attention.records import Call, LayerAttention, Passed, Run
+from mha_viz.attention.records import Call, LayerAttention, Passed
+from mha_viz.attention.runs import Run
 from mha_viz.errors import InputError
 from mha_viz.export.run_file.layout import FORMAT, MAX_HEADER, MAX_TENSORS, MODULE, VERSION
 from mha_viz.inputs.assemble import Inputs, Tokens

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn, overrides
 
 from mha_viz.attention.capture import capture
-from mha_viz.attention.records import Run
+from mha_viz.attention.runs import Run
 
 
 def restored(model: nn.Module) -> None:

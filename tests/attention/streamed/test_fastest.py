@@ -42,12 +42,13 @@ def test_on_a_cpu_fewer_rows_are_computed_at_once_where_some_of_a_block_could_be
 def test_the_cut_of_a_gpu_is_the_one_that_took_the_least_time_there(
     elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fastest, "QUERIES", 512)
-    monkeypatch.setattr(fastest, "KEYS", 2_048)
-    monkeypatch.setattr(fastest.times, "__defaults__", ((TINY, plan.GPU[0]),))
+    monkeypatch.setattr(fastest, "QUERIES", 256)
+    monkeypatch.setattr(fastest, "KEYS", 1_024)
+    large = plan.GPU[0]
+    monkeypatch.setattr(plan, "GPU", (TINY, large))  # of which one takes 128 times as many steps
     found = times(elsewhere, torch.float32, 16)
-    assert 0 < found[plan.GPU[0]] < found[TINY] < math.inf
-    assert cut_for(torch.ones(4, 16, device=elsewhere)) == plan.GPU[0]
+    assert 0 < found[large] < found[TINY] < math.inf
+    assert cut_for(torch.ones(4, 16, device=elsewhere)) == large
 
 
 def test_a_gpu_is_measured_once_for_each_width_and_format_whoever_asks(
