@@ -93,7 +93,7 @@ def picture(pair: Pair, of: Compared, view: View) -> None:
         on_cell=choose,
         filename="compare",
         heading=compare_words.headline(of),
-        lines=[*compare_words.summary(of.found), *words.refined(finer.side, "weights, or changes")],
+        lines=[*compare_words.summary(of.found), *words.refined(finer.side, "weights and changes")],
         finer=finer,
     )
 

@@ -103,9 +103,8 @@ def detail(source: Origin, run: Run, view: View) -> None:
     spec = cached.detail(source, view.layer, view.head, view.item, view.colours)
     finer = held_finer.of_detail(source, run, view, spec)
     hint = ["Click a cell to see what its weight is made of."] if view.cell(panel=1) is None else []
-    said = [*words.pooled(finer.side), *hint]
     alt = f"The average over heads, {run.layers[view.layer].head_name(view.head)}, and its mask"
-    _clickable("detail", source, view, spec, finer, panel=1, alt=alt, heading="", lines=said)
+    _clickable("detail", source, view, spec, finer, panel=1, alt=alt, heading="", lines=hint)
 
 
 def _clickable(

@@ -58,15 +58,13 @@ def _peak(run: Run) -> int | None:
     return peak.peak_bytes(run.scenario, Sizes(n, length, keys - len(run.layers[0].extra_keys)))
 
 
-def pooled(side: int, what: str = "weights") -> list[str]:
-    """Say below a picture what its cells show if they are blocks; nothing of one that has all cells."""
-    return [f"Of the whole, a cell shows the largest of {side} × {side} {what}."] if side > 1 else []
-
-
 def refined(side: int, what: str = "weights") -> list[str]:
-    """Say as `pooled`, and how to come to what is in the blocks."""
-    how = "Drag a box, turn the wheel with Ctrl held, or spread two fingers for exact ones."
-    return [f"{said} {how}" for said in pooled(side, what)]
+    """Say below a picture of blocks how to come to what is in them; nothing of one that has all cells.
+
+    What the blocks show is said by the picture itself, since that changes where somebody zooms in.
+    """
+    how = "Drag a box, turn the wheel with Ctrl held, or spread two fingers"
+    return [f"{how} for exact {what}."] if side > 1 else []
 
 
 def caption(run: Run, item: int, layer: int = 0, masked: str = "masked") -> list[str]:

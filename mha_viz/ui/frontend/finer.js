@@ -112,7 +112,7 @@ export function cellWords(instance, crowd) {
   const pooling = [...new Set(instance.panels.map((panel) => panel.pooling))].join(" or the ");
   if (side === 1) return crowded ? `Exact weights; each pixel shows the largest of ${each}.` : "Exact weights.";
   const pixels = crowded ? `, each pixel the largest of ${each} cells` : "";
-  return `Each cell shows the ${pooling} of ${side} × ${side} weights${pixels}; zoom in for exact weights.`;
+  return `Each cell shows the ${pooling} of ${side} × ${side} weights${pixels}.`;
 }
 
 function sideShown(instance) {
