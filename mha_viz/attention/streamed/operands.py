@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mha_viz.attention.streamed.plan import Tile
+from mha_viz.attention.streamed.product import product
 from mha_viz.attention.streamed.sight import Sight
 
 # Stands for "masked" in scores: its power is 0, and unlike -inf it can be multiplied by that.
@@ -43,9 +44,9 @@ class Operands:
         own = None if value is None else value.detach().to(dtype).contiguous()
         return cls(scaled.contiguous(), key.detach().to(dtype).contiguous(), own, sight)
 
-    def block(self, out: Tensor, item: int, head: int, rows: slice, cols: slice) -> Tensor:
-        """Write the scores of a block to `out`, [rows, cols]; masked ones are `MASKED_SCORE`."""
-        scores = torch.mm(self.query[item, head, rows], self.key[item, head, cols].T, out=out)
+    def block(self, item: int, head: int, rows: slice, cols: slice) -> Tensor:
+        """Return the scores of a block, [rows, cols]; masked ones are `MASKED_SCORE`."""
+        scores = product(self.query[item, head, rows], self.key[item, head, cols])
         query, key = (
             torch.arange(span.start, span.stop, device=scores.device) for span in (rows, cols)
         )  # the spans are resolved: no None, no negative ends
@@ -59,9 +60,9 @@ class Operands:
         if added is not None:
             scores.add_(added).clamp_(min=MASKED_SCORE)
 
-    def tile(self, out: Tensor, item: int, head: int, rows: tuple[int, int], tile: Tile, hidden: Hidden) -> Tensor:
-        """Write the scores of a tile to `out`, [keys, rows]: reductions over keys are fast so."""
-        scores = torch.mm(self.key[item, head, tile.start : tile.stop], self.query[item, head, slice(*rows)].T, out=out)
+    def tile(self, item: int, head: int, rows: tuple[int, int], tile: Tile, hidden: Hidden) -> Tensor:
+        """Return the scores of a tile, [keys, rows]: reductions over keys are fast so."""
+        scores = product(self.key[item, head, tile.start : tile.stop], self.query[item, head, slice(*rows)])
         if self.sight.bias is not None:
             query, key = (torch.arange(*span, device=scores.device) for span in (rows, (tile.start, tile.stop)))
             self.add_bias(scores, item, head, query[None, :], key[:, None])

@@ -84,8 +84,9 @@ class Region:
     def _write(self, found: Tensor, index: int, span: tuple[int, int], stopped: Stop) -> None:
         head, rows = self.heads[index], slice(*self._queries(span))
         reference, inverse = self.normalisers(self.item, head, rows, stopped)
-        scores = self.operands.block(found[index, slice(*span)], self.item, head, rows, self.cols)
-        scores.sub_(reference[:, None]).mul_(BITS).exp2_().mul_(inverse[:, None])
+        scores = self.operands.block(self.item, head, rows, self.cols)
+        powers = scores.sub_(reference[:, None]).mul_(BITS).exp2_()
+        torch.mul(powers, inverse[:, None], out=found[index, slice(*span)])
 
     @torch.no_grad()
     def pooled(self, side: int, how: str, threads: int, stop: Stop) -> Tensor:
@@ -123,8 +124,7 @@ class Region:
         for tile in look.tiles:
             if stopped():
                 raise Stopped
-            scores = scratch("scores", len(tile), look.count)
-            self.operands.tile(scores, self.item, self.heads[index], look.rows, tile, look.hidden(tile))
+            scores = self.operands.tile(self.item, self.heads[index], look.rows, tile, look.hidden(tile))
             if mean:
                 scores.sub_(reference).mul_(BITS).exp2_()
             first, last = tile.start - self.cols.start, tile.stop - self.cols.start

@@ -102,8 +102,7 @@ class RowBlock:
             hidden: Slices of the tile's keys, and what is masked there, [keys, rows].
             kept: Where its powers go, [keys, rows]; None if they are not needed any more.
         """
-        scores = self.scratch("scores", len(tile), self.count)
-        self.operands.tile(scores, *self.at, self.rows, tile, hidden)
+        scores = self.operands.tile(*self.at, self.rows, tile, hidden)
         columns = slice(tile.start // self.side, -(-tile.stop // self.side))
         pool(scores, self.side, torch.amax, self.tops[columns])
         top = self.tops[columns].amax(0)
