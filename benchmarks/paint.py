@@ -8,7 +8,6 @@ everything it sent.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -37,7 +36,7 @@ READY = {
 }
 
 WATCH = """
-() => {
+(limit) => {
   const drawn = () => [...document.querySelectorAll("[data-painted]")].map(e => e.dataset.painted)
     .concat([...document.querySelectorAll(".heatmaplayer image")].map(e => (e.getAttribute("href") || "").slice(-99)));
   const before = drawn();
@@ -48,15 +47,19 @@ WATCH = """
   const idle = () => document.querySelector("[data-testid=stApp]").dataset.testScriptState === "notRunning";
   const times = {};
   let pressed = null;
+  let end;
+  window.finished = new Promise((resolve) => { end = resolve; });
+  setTimeout(() => end(null), limit);
   addEventListener("keydown", event => { pressed = event.timeStamp; }, {capture: true, once: true});
-  const frames = (name) =>
-    requestAnimationFrame(() => requestAnimationFrame(() => { times[name] = performance.now() - pressed; }));
+  const frames = (name, then) => requestAnimationFrame(() => requestAnimationFrame(() => {
+    times[name] = performance.now() - pressed;
+    then?.();
+  }));
   const look = () => {
     if (pressed !== null && times.painted === undefined && painted()) { times.painted = null; frames("painted"); }
-    if (times.painted !== undefined && idle()) { times.settled = null; frames("settled"); }
+    if (times.painted !== undefined && idle()) { times.settled = null; frames("settled", () => end(times)); }
     if (times.settled === undefined) requestAnimationFrame(look);
   };
-  window.times = times;
   requestAnimationFrame(look);
 }
 """
@@ -77,14 +80,11 @@ def address(served: App, heads: int, length: int) -> str:
 
 def change(page: Page) -> tuple[float, float]:
     """Press the key once; return seconds to painted and to settled."""
-    page.evaluate(WATCH)
+    page.evaluate(WATCH, SECONDS * 1e3)
     page.keyboard.press("ArrowUp")
-    deadline = time.monotonic() + SECONDS
-    while not page.evaluate("() => times.painted > 0 && times.settled > 0"):
-        if time.monotonic() > deadline:
-            raise Stopped(f"no picture in {SECONDS:.0f} s")
-        time.sleep(0.02)
-    times: dict[str, float] = page.evaluate("() => times")
+    times: dict[str, float] | None = page.evaluate("() => finished")  # asking again and again would take its time
+    if times is None:
+        raise Stopped(f"no picture in {SECONDS:.0f} s")
     page.wait_for_timeout(250)
     return times["painted"] / 1e3, times["settled"] / 1e3
 
