@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mha_viz.attention.streamed.look import Look
 from mha_viz.attention.streamed.operands import BITS, MASKED_SCORE, Hidden, Operands
 from mha_viz.attention.streamed.plan import Tile
 
@@ -38,19 +39,21 @@ class Part:
     Attributes:
         tile: Its keys.
         columns: Its columns of the overview.
-        top: Largest score of each row, [rows].
-        reference: What was subtracted from each row's scores, [rows]; None for nothing.
         powers: exp(score - reference), [keys, rows]; None where they are not kept.
-        moment: Sum of powers times (score - reference) in bits over the keys, [rows]; 0 where they are not kept.
+        shifted: Whether `reference` is not 0 for all rows.
+        reference: What was subtracted from each row's scores, [rows].
+        top: Largest score of each row, [rows].
+        moment: Sum of powers times (score - reference) in bits over the keys, [rows]; anything where they are not kept.
         total: Sum of powers, [rows]; likewise. It is added up in another order than the overview's.
         away: Sum of powers times |q - k|, [rows]; likewise.
     """
 
     tile: Tile
     columns: slice
-    top: Tensor
-    reference: Tensor | None
     powers: Tensor | None
+    shifted: bool
+    reference: Tensor
+    top: Tensor
     moment: Tensor
     total: Tensor
     away: Tensor
@@ -77,19 +80,19 @@ class RowBlock:
         parts: The tiles that were not skipped, in order.
     """
 
-    def __init__(
-        self, operands: Operands, at: tuple[int, int], rows: tuple[int, int], side: int, scratch: Scratch, whole: bool
-    ) -> None:
-        """Begin a block; `whole` says that no tile of it will be skipped, which saves filling in what they leave."""
-        self.operands, self.at, self.rows, self.side = operands, at, rows, side
-        self.scratch = scratch
-        self.count = rows[1] - rows[0]
-        columns = -(-operands.key.shape[2] // side)
+    def __init__(self, operands: Operands, at: tuple[int, int], look: Look, side: int, scratch: Scratch) -> None:
+        """Begin a block of which all tiles that are looked at will be added."""
+        self.operands, self.at, self.rows, self.side = operands, at, look.rows, side
+        self.count = look.count
+        keys = operands.key.shape[2]
+        columns = -(-keys // side)
         self.tops = scratch("tops", columns, self.count)
         self.sums = scratch("sums", columns, self.count)
-        if not whole:
+        if sum(map(len, look.tiles)) < keys:
             self.tops.fill_(MASKED_SCORE)
             self.sums.zero_()
+        # What is kept of a tile lies here: beside its scores it would keep their memory from being used again.
+        self._numbers = iter(scratch("numbers", 5 * len(look.tiles), self.count).split(5))
         self.parts: list[Part] = []
         self.reference = self.inverse = self.tops.new_zeros(self.count)
         self.good = torch.zeros(self.count, dtype=torch.bool, device=self.tops.device)
@@ -105,34 +108,42 @@ class RowBlock:
         scores = self.operands.tile(*self.at, self.rows, tile, hidden)
         columns = slice(tile.start // self.side, -(-tile.stop // self.side))
         pool(scores, self.side, torch.amax, self.tops[columns])
-        top = self.tops[columns].amax(0)
-        reference = _reference(top)
-        if reference is not None:
-            scores.sub_(reference)
+        reference, top, *sums = next(self._numbers)
+        torch.amax(self.tops[columns], 0, out=top)
+        far = _far(top)
+        part = Part(tile, columns, kept, far is not None, reference, top, *sums)
+        if far is None:
+            reference.zero_()
+        else:
+            scores.sub_(reference.copy_(top).masked_fill_(~far, 0.0))
         powers = torch.exp2(scores.mul_(BITS), out=scores if kept is None else kept)
         pool(powers, self.side, torch.sum, self.sums[columns])
-        moment = total = away = top.new_zeros(())
         if kept is not None:
-            moment = scores.mul_(powers).sum(0)
-            total, away = self._away(tile, powers, scores)
-        self.parts.append(Part(tile, columns, top, reference, kept, moment, total, away))
+            torch.sum(scores.mul_(powers), 0, out=part.moment)
+            self._away(part, powers, scores)
+        self.parts.append(part)
 
-    def _away(self, tile: Tile, powers: Tensor, scratch: Tensor) -> tuple[Tensor, Tensor]:
+    def _away(self, part: Part, powers: Tensor, scratch: Tensor) -> None:
         """Sum powers, and powers times |q - k|; tiles beside the diagonal need only one product for both."""
         start, stop = self.rows
+        tile = part.tile
         own = self.operands.sight.sizes[3]
         query = torch.arange(start - tile.start, stop - tile.start, device=powers.device, dtype=powers.dtype)
         key = torch.arange(len(tile), device=powers.device, dtype=powers.dtype)
         if tile.stop <= own and (tile.stop <= start + 1 or tile.start >= stop - 1):
             total, keys = torch.stack([torch.ones_like(key), key]) @ powers
-            steps = query * total - keys
-            return total, steps if tile.stop <= start + 1 else -steps
-        torch.sub(key[:, None], query[None, :], out=scratch).abs_()[max(0, own - tile.start) :] = 0.0
-        return powers.sum(0), scratch.mul_(powers).sum(0)
+            part.total.copy_(total)
+            torch.sub(query * total, keys, out=part.away)
+            if tile.stop > start + 1:
+                part.away.neg_()
+        else:
+            torch.sub(key[:, None], query[None, :], out=scratch).abs_()[max(0, own - tile.start) :] = 0.0
+            torch.sum(powers, 0, out=part.total)
+            torch.sum(scratch.mul_(powers), 0, out=part.away)
 
     def finish(self) -> None:
         """Bring all tiles to one reference for each row, and normalise."""
-        if any(part.reference is not None for part in self.parts):
+        if any(part.shifted for part in self.parts):
             self._refer()
         total = self.sums.sum(0)
         self.inverse = 1 / total
@@ -140,14 +151,11 @@ class RowBlock:
         self.tops.sub_(self.reference).mul_(BITS).exp2_().mul_(self.inverse)
 
     def _refer(self) -> None:
-        own = [part.top.new_zeros(()) if part.reference is None else part.reference for part in self.parts]
-        marked = [
-            reference.where(part.top > EMPTY, MASKED_SCORE) for reference, part in zip(own, self.parts, strict=True)
-        ]
+        marked = [part.reference.where(part.top > EMPTY, MASKED_SCORE) for part in self.parts]
         highest = torch.stack(marked).amax(0)
         self.reference = highest.where(~(highest <= EMPTY), 0.0)
-        for reference, part in zip(own, self.parts, strict=True):
-            below = (reference - self.reference).mul_(BITS).where(part.top > EMPTY, 0.0)
+        for part in self.parts:
+            below = (part.reference - self.reference).mul_(BITS).where(part.top > EMPTY, 0.0)
             factor = below.exp2()
             if part.powers is not None:
                 part.moment = (part.moment + below * part.total) * factor
@@ -156,10 +164,10 @@ class RowBlock:
             self.sums[part.columns] *= factor
 
 
-def _reference(top: Tensor) -> Tensor | None:
-    """Return what to subtract so that the largest power of each row neither overflows nor vanishes."""
+def _far(top: Tensor) -> Tensor | None:
+    """Return in which rows the largest power would overflow or vanish, bool [rows]; None if it is none."""
     least, most = (float(end) for end in top.aminmax())
     if least >= -LIMIT and most <= LIMIT:
         return None
     far = (top.abs() > LIMIT) & (top > EMPTY)
-    return top.where(far, 0.0) if bool(far.any()) else None
+    return far if bool(far.any()) else None

@@ -121,10 +121,8 @@ class Sweep:
 def _swept(
     operands: Operands, at: tuple[int, int], look: Look, side: int, scratch: Scratch, kept: Tensor | None, stopped: Stop
 ) -> RowBlock:
-    ends = list(accumulate(map(len, look.tiles)))
-    whole = bool(ends) and ends[-1] == operands.key.shape[2]
-    block = RowBlock(operands, at, look.rows, side, scratch, whole)
-    for tile, end in zip(look.tiles, ends, strict=True):
+    block = RowBlock(operands, at, look, side, scratch)
+    for tile, end in zip(look.tiles, accumulate(map(len, look.tiles)), strict=True):
         if stopped():
             raise Stopped
         block.add(tile, look.hidden(tile), None if kept is None else kept[end - len(tile) : end])

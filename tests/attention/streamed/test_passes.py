@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.doctor import memory
 from mha_viz import masks
 from mha_viz.attention.device import available
 from mha_viz.attention.peak import _Ledger
@@ -94,6 +99,23 @@ def test_no_tensor_comes_near_the_size_of_the_matrix(rows: bool) -> None:
         w.window(0, slice(0, 512), slice(0, 512))
         w.row(0, 7)
     assert 2**20 < ledger.peak < 120e6 < length * length * 4 / 4
+
+
+def growth() -> int:
+    """Return by how many bytes a process grows in a pass of few queries and many keys."""
+    q, k = (torch.randn(1, 2, length, 64) for length in (2_048, 65_536))
+    StreamedAttention(q[:, :, :512], k[:, :, :512], threads=2).prepare()
+    w = StreamedAttention(q, k, threads=2)
+    before = memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the most it held is now what it holds
+    w.prepare()
+    return memory("VmHWM") - before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process held at most")
+def test_the_memory_of_one_tile_serves_the_next() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        assert process.submit(growth).result() < 60 * 2**20
 
 
 def test_wholly_masked_blocks_cost_nothing() -> None:
