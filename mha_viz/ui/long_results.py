@@ -20,7 +20,7 @@ from mha_viz.ui import jobs, threads
 from mha_viz.ui.jobs import Job
 
 AT_ONCE = 2**27
-"""Cells of all heads up to which a page computes them itself, in about a third of a second; a job takes the others."""
+"""Cells of all heads up to which a page computes them itself, in about a fifth of a second; a job takes the others."""
 
 R = TypeVar("R")
 
