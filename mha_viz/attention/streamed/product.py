@@ -28,8 +28,9 @@ def product(a: Tensor, b: Tensor) -> Tensor:
 def is_onednn_faster() -> bool:
     """Return whether oneDNN is there, and known to be faster than MKL, with which `torch.mm` computes float32.
 
-    It is where a CPU has AVX-512, of which MKL makes use on Intel's alone: on an AMD EPYC it takes 0.45 times as long.
-    torch has no public call for its products of float32; the operator of compiled models is tried here first.
+    That is taken for so where a CPU has AVX-512, of which MKL makes use on Intel's alone: on an AMD EPYC oneDNN takes
+    0.45 times as long. torch has no public call for its products of float32; the operator of compiled models serves,
+    where a small product shows that it is there and means the same.
     """
     if not torch.backends.mkldnn.is_available() or "AVX512" not in torch.backends.cpu.get_cpu_capability():
         return False
