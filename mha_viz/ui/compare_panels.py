@@ -21,7 +21,6 @@ from mha_viz.ui import (
     say,
     share_panels,
     state,
-    words,
 )
 from mha_viz.ui.compare_sides import Compared
 from mha_viz.ui.pair import KINDS, Pair
@@ -93,7 +92,7 @@ def picture(pair: Pair, of: Compared, view: View) -> None:
         on_cell=choose,
         filename="compare",
         heading=compare_words.headline(of),
-        lines=[*compare_words.summary(of.found), *words.refined(finer.side, "weights and changes")],
+        lines=[*compare_words.summary(of.found), *plot.refined(finer.side, "weights and changes")],
         finer=finer,
     )
 

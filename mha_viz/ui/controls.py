@@ -231,7 +231,8 @@ def _uploader(name: str) -> None:
     if current:
         say.caption("in use: " + current.partition(" ")[2])
         if st.session_state[f"w:{name}"] is None:  # it came with the link, so that the box above has no cross for it
-            st.button("Put it away", key=f"w:away:{name}", on_click=_all_anew, args=(_put_away, name))
+            about_it = "Do without this file; Undo brings it back."
+            st.button("Put it away", key=f"w:away:{name}", help=about_it, on_click=_all_anew, args=(_put_away, name))
 
 
 def _put_away(name: str) -> None:

@@ -82,7 +82,7 @@ def pictures(source: Origin, run: Run, view: View, find: Callable[[], Layer], fo
         on_cell=_choose("long:grid", source, view),
         filename="heads",
         heading=long_words.heading(run, view.layer),
-        lines=long_words.caption(found, blocks, record.extra_keys, view.colours),
+        lines=[*plot.refined(blocks.side), *long_words.caption(found, blocks, record.extra_keys, view.colours)],
         finer=long_finer.of_grid(find, found, view.colours, long_words.names(run, view.layer, view.item)),
         goto=goto,
     )

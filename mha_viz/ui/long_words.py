@@ -36,11 +36,11 @@ def names(run: Run, layer: int, item: int) -> tuple[tuple[str, ...], tuple[str, 
 def caption(
     found: Sequence[HeadPicture | None], blocks: Blocks, extra: tuple[str, ...], scale: Scale = "shared"
 ) -> list[str]:
-    """Say below the picture what a block shows, how many rows are NaN, and what may surprise about it."""
+    """Say below the picture how many rows are NaN, and what may surprise about it."""
     there = [head for head in found if head is not None]
     bad = sum(int(head.bad.sum()) for head in there)
     rows = f"{bad:,} of {len(there) * blocks.length:,} rows are NaN."
-    said = [" ".join([*words.refined(blocks.side), "Choose a cell to open it.", rows])]
+    said = [f"Choose a cell to open it. {rows}"]
     if scale == "shared" and there and _is_dark(there):
         said.append("Most of these weights are near 0 on this scale: the scale “log” tells them apart.")
     if bad:

@@ -187,7 +187,7 @@ def weights(s: Scenario, given: Given, run: Run, intended: Run, view: View) -> N
         alt=f"Attention weights of {run.layers[0].weights.shape[1]} heads under the mask given",
         filename="weights",
         heading=words.headline(judged),
-        lines=[*words.caption(judged, view.item, masked="meant to be masked"), *words.refined(finer.side)],
+        lines=[*words.caption(judged, view.item, masked="meant to be masked"), *plot.refined(finer.side)],
         finer=finer,
     )
 

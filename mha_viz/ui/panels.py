@@ -85,7 +85,7 @@ def pictures(source: Origin, run: Run, view: View) -> None:
         spec = cached.head_grid(source, view.layer, view.item, view.colours)
         alt = f"Attention weights of {record.weights.shape[1]} heads as heatmaps"
         finer = held_finer.of_grid(source, run, view, spec)
-        said = [*lines, *words.refined(finer.side)]
+        said = [*lines, *plot.refined(finer.side)]
         _clickable("grid", source, view, spec, finer, panel=view.head, alt=alt, heading=heading, lines=said)
     elif view.show == LINES:
         spec = rows.links(run, view.head, layer=view.layer, item=view.item, query=view.query)

@@ -33,6 +33,7 @@ __all__ = [
     "most_cells",
     "painted",
     "plotly_js_route",
+    "refined",
 ]
 
 PLOT_VARIABLE = "MHA_VIZ_PLOT"
@@ -130,6 +131,7 @@ def heatmaps(
         if heading:
             st.text(heading)
         if finer is not None:
+            lines = [_blocks(spec, finer.side), *lines]
             selected = selected and (selected[0], selected[1] // finer.side, selected[2] // finer.side)
             marked = marked and {name: at // finer.side for name, at in marked.items()}
         st.plotly_chart(chart_figure(spec, selected, marked), key=key, alt=alt, config=_chart_config(filename))
@@ -225,6 +227,23 @@ def most_cells() -> int | None:
     None, for as many as a figure may have, where `st.plotly_chart` draws: it shows no others.
     """
     return CELLS if _component_runs() else None
+
+
+def refined(side: int, what: str = "weights") -> list[str]:
+    """Say below a picture of blocks how to come to what is in them; nothing where there is no way to.
+
+    What the blocks show is said by the picture itself, since that changes where somebody zooms in.
+    """
+    how = "Drag a box, turn the wheel with Ctrl held, or spread two fingers"
+    return [f"{how} for exact {what}."] if side > 1 and _component_runs() else []
+
+
+def _blocks(spec: Spec, side: int) -> str:
+    """Say what a cell is where `st.plotly_chart` draws, in the words of the component."""
+    panels = spec["layout"]["meta"]["panels"]
+    pooling = dict.fromkeys(about.get("pooling", "largest") for about in panels)
+    what = dict.fromkeys(f"{about.get('value_title', 'weight')}s" for about in panels)
+    return f"Each cell shows the {' or the '.join(pooling)} of {side} × {side} {' or '.join(what)}."
 
 
 def _component_runs() -> bool:

@@ -58,15 +58,6 @@ def _peak(run: Run) -> int | None:
     return peak.peak_bytes(run.scenario, Sizes(n, length, keys - len(run.layers[0].extra_keys)))
 
 
-def refined(side: int, what: str = "weights") -> list[str]:
-    """Say below a picture of blocks how to come to what is in them; nothing of one that has all cells.
-
-    What the blocks show is said by the picture itself, since that changes where somebody zooms in.
-    """
-    how = "Drag a box, turn the wheel with Ctrl held, or spread two fingers"
-    return [f"{how} for exact {what}."] if side > 1 else []
-
-
 def caption(run: Run, item: int, layer: int = 0, masked: str = "masked") -> list[str]:
     """Say below the figure: masked share, NaN rows, row sums, leaked mass, and what may surprise about them.
 

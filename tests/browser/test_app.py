@@ -346,9 +346,8 @@ def test_a_file_that_came_with_the_link_can_be_taken_out(page: Page, app_server,
     page.goto(f"{app_server.url}/?source=upload&embed_dim=8&num_heads=2")
     page.locator("input[type=file]").first.set_input_files(tmp_path / "q.npy")
     until(lambda: "query_file=" in page.url or "query_file=" in page.evaluate("location.search"))
-    expect(page.get_by_role("button", name="Put it away", exact=True)).to_have_count(
-        0
-    )  # the box has a cross of its own
+    # The box has a cross of its own.
+    expect(page.get_by_role("button", name="Put it away", exact=True)).to_have_count(0)
     page.reload()
     page.get_by_role("button", name="Put it away", exact=True).click()
     _at(page, "/?source=upload&embed_dim=8&num_heads=2")

@@ -385,6 +385,20 @@ def test_streamlits_own_chart_outlines_the_block_of_the_selected_cell(monkeypatc
     assert (shape["x0"], shape["x1"], shape["y0"], shape["y1"]) == (0.5, 1.5, 1.5, 2.5)
 
 
+def test_streamlits_own_chart_says_what_a_block_is_and_of_no_zooming(monkeypatch):
+    said = []
+    monkeypatch.setattr(plot.st, "text", said.append)
+    drawn(monkeypatch, source(), lines=[*plot.refined(8), "Below it."])
+    assert said == ["Each cell shows the largest of 8 × 8 weights.", "Below it."]
+
+
+@pytest.mark.parametrize(("side", "lines"), [(1, 0), (2, 1)])
+def test_how_to_come_to_exact_weights_is_said_of_blocks(monkeypatch, side, lines):
+    monkeypatch.setattr(values, "serving", lambda: True)
+    how = "Drag a box, turn the wheel with Ctrl held, or spread two fingers for exact weights."
+    assert plot.refined(side) == [how] * lines
+
+
 def test_blocks_of_one_cell_need_nothing_finer(monkeypatch):
     sent = []
     monkeypatch.setattr(values, "serving", lambda: True)

@@ -85,7 +85,7 @@ def test_a_long_sequence_opens_without_its_matrix(opened: Open) -> None:  # noqa
     assert "weights [1, 2, 8192, 8192] · cpu float32 · 537 MB if it were held; computed in blocks, never held" in said(
         app
     )
-    assert "spread two fingers for exact weights. Choose a cell to open it." in said(app)
+    assert "Each cell shows the largest of 16 × 16 weights." in said(app)
     assert "0 of 16,384 rows are NaN" in said(app)
     assert CANCEL not in keys(app)
 

@@ -91,7 +91,7 @@ class RowBlock:
         if sum(map(len, look.tiles)) < keys:
             self.tops.fill_(MASKED_SCORE)
             self.sums.zero_()
-        # What is kept of a tile lies here: beside its scores it would keep their memory from being used again.
+        # A part's five tensors lie here: beside a tile's scores they would keep that memory from being used again.
         self._numbers = iter(scratch("numbers", 5 * len(look.tiles), self.count).split(5))
         self.parts: list[Part] = []
         self.reference = self.inverse = self.tops.new_zeros(self.count)

@@ -112,7 +112,8 @@ export function cellWords(instance, crowd) {
   const pooling = [...new Set(instance.panels.map((panel) => panel.pooling))].join(" or the ");
   if (side === 1) return crowded ? `Exact weights; each pixel shows the largest of ${each}.` : "Exact weights.";
   const pixels = crowded ? `, each pixel the largest of ${each} cells` : "";
-  return `Each cell shows the ${pooling} of ${side} × ${side} weights${pixels}.`;
+  const what = [...new Set(instance.panels.map((panel) => `${panel.value || "weight"}s`))].join(" or ");
+  return `Each cell shows the ${pooling} of ${side} × ${side} ${what}${pixels}.`;
 }
 
 function sideShown(instance) {
