@@ -32,6 +32,7 @@ from mha_viz.errors import MhaVizError
 from mha_viz.ui import idle, limits, turns
 from mha_viz.ui.backpressure import Backpressure, stall_seconds
 from mha_viz.ui.reconnect import Reconnect
+from mha_viz.ui.together import Together
 
 FRAME_ANCESTORS_VARIABLE = "MHA_VIZ_FRAME_ANCESTORS"
 """Environment variable: the sites that may show the app in a frame, as CSP `frame-ancestors` sources."""
@@ -114,6 +115,7 @@ def middleware() -> list[Middleware]:
         Middleware(SecurityHeaders, policy=policy),
         Middleware(Backpressure, stall=stall_seconds()),
         Middleware(Reconnect),
+        Middleware(Together),
     ]
 
 
