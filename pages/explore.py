@@ -5,21 +5,33 @@ import time
 import streamlit as st
 
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import cached, controls, panels, parts, say, state, style, threads
+from mha_viz.ui import controls, panels, parts, say, state, style, threads
 
 
 @st.fragment(key=parts.PICTURE)
 def picture() -> None:
-    """Draw all that depends on the run."""
+    """Draw the figures."""
     with threads.in_line():
         panels.messages()
         try:
-            run = cached.shown(state.scenario())
+            run = parts.run()
         except MhaVizError as error:
             say.error(error)
         else:
-            panels.everything(state.scenario(), run)
+            panels.figures(state.scenario(), run)
         state.publish()
+
+
+@st.fragment(key=parts.BAR)
+def bar() -> None:
+    """Draw the choices of what is shown."""
+    parts.around(parts.BAR, lambda _, run: panels.bar(run))
+
+
+@st.fragment(key=parts.BOXES)
+def boxes() -> None:
+    """Draw what there is to say of the chosen cell and of the run."""
+    parts.around(parts.BOXES, panels.boxes)
 
 
 @st.fragment(key=parts.CONTROLS)
@@ -33,5 +45,9 @@ def settings() -> None:
 
 style.write()
 state.load()
+top = st.container()
 picture()
+with top:
+    bar()
+boxes()
 settings()

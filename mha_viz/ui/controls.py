@@ -75,7 +75,7 @@ def history() -> None:
 def _all_anew(act: Callable[..., None], *values: Any) -> None:
     """Do what may change everything that is shown."""
     act(*values)
-    parts.redraw(parts.PICTURE, parts.CONTROLS)
+    parts.redraw(*parts.ALL)
 
 
 def open_example(example: gallery.Example) -> None:
@@ -150,7 +150,7 @@ def view_index(name: str, value: int, count: int) -> None:
 
 
 def _look(name: str) -> None:
-    state.look(**{name: st.session_state[f"w:view:{name}"]})
+    parts.look(typed=name, **{name: st.session_state[f"w:view:{name}"]})
 
 
 def fields(wanted: Callable[[settings.Setting], bool]) -> None:

@@ -7,7 +7,7 @@ import streamlit as st
 from mha_viz.attention.runs import Run
 from mha_viz.errors import MhaVizError
 from mha_viz.figures import long, long_heads
-from mha_viz.ui import long_words, plot, say, state
+from mha_viz.ui import long_words, parts, plot, say, state
 from mha_viz.ui.view import View
 
 QUERY, KEY = "w:goto:query", "w:goto:key"
@@ -45,6 +45,7 @@ def wanted(shape: Shape) -> tuple[int, int, int] | None:
 def _go(shape: Shape) -> None:
     if (cell := wanted(shape)) is not None:
         state.go(query=cell[0], key=cell[1])
+        parts.redraw(parts.PICTURE, parts.BOXES)
 
 
 def row(run: Run, view: View) -> None:

@@ -21,9 +21,9 @@ from mha_viz.ui import (
     long_share,
     long_words,
     origin,
+    parts,
     plot,
     sizes,
-    state,
     threads,
 )
 from mha_viz.ui.long_results import PICTURES, STATISTICS, Layer, together
@@ -31,22 +31,22 @@ from mha_viz.ui.origin import Origin
 from mha_viz.ui.view import HEATMAP, View
 
 
-def everything(source: Origin, run: Run, view: View) -> None:
-    """Draw all that depends on the run; `view` is within it."""
-
-    def find() -> Layer:
-        return layer_of(source, view)
-
+def figures(source: Origin, run: Run, view: View) -> None:
+    """Draw the heads, and one of them large once all are computed; `view` is within the run."""
+    find = _finder(source, view)
     threads.step_aside()  # others need not wait for megabytes, which are drawn anew whenever a head is there
-    top = st.container()
     found = long_progress.found(PICTURES, find)
     pictures(source, run, view, find, found)
-    if all(head is not None for head in found):
+    if None not in found:
         detail(source, run, view, find, [head for head in found if head is not None])
-    with top:
-        bar(run, view)
+
+
+def boxes(source: Origin, run: Run, view: View) -> None:
+    """Draw the chosen cell's row, and what costs nothing while it is closed."""
+    find = _finder(source, view)
+    threads.step_aside()
     long_cell.row(run, view)
-    if all(head is not None for head in found):
+    if None not in PICTURES.known(find()):
         statistics(find)
     long_share.downloads(source, run, view, find)
 
@@ -56,6 +56,11 @@ def layer_of(source: Origin, view: View) -> Layer:
     streamed = cached.shown(source).layers[view.layer].streamed
     assert streamed is not None, "what is long is streamed"
     return Layer(origin.key(source), streamed, view.item)
+
+
+def _finder(source: Origin, view: View) -> Callable[[], Layer]:
+    """Return what finds the layer; callbacks and fragments, which outlive their page, hold this instead of it."""
+    return lambda: layer_of(source, view)
 
 
 def bar(run: Run, view: View) -> None:
@@ -134,7 +139,7 @@ def _choose(key: str, source: Origin, view: View) -> Callable[[], None]:
         if head < layer.shape[1]:
             side = min(plot.clicked_side(key), Blocks.of(*layer.shape[2:], layer.shape[1]).side)
             query, column = stats.largest_in(layer, view.item, head, *at[1:], side)
-            state.look(head=head, query=query, key=column)
+            parts.look(head=head, query=query, key=column)
 
     return choose
 

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import exhausted, jobs, long_words, parts, say
+from mha_viz.ui import exhausted, jobs, long_words, say
 from mha_viz.ui.jobs import Job
 from mha_viz.ui.long_results import Kind, Layer
 
@@ -61,11 +61,10 @@ def _at_once(kind: Kind[R], layer: Layer) -> list[R | None]:
 
 
 def _watched(kind: Kind[R], find: Callable[[], Layer], drawn: int) -> None:
-    """Draw how far a job is; once there is more to see than what is drawn, the picture is drawn again."""
+    """Draw how far a job is; once there is more to see than what is drawn, the page is drawn again."""
     layer, who = find(), _who()
     job, known = jobs.of_server().find(kind.job(layer)), kind.known(layer)
     if job is None or not job.running or job.was_left_by(who) or _count(known) != drawn:
-        parts.redraw(parts.PICTURE)
         st.rerun()
     job.look(who)
     with _line():

@@ -16,6 +16,7 @@ from mha_viz.ui import (
     depth_panels,
     held_finer,
     long_panels,
+    parts,
     plot,
     say,
     share_panels,
@@ -37,22 +38,49 @@ def messages() -> None:
 
 def everything(source: Origin, run: Run) -> None:
     """Draw all that depends on the run; the figures are sent first, so that they are painted first."""
-    view = state.view().within(run)
-    if run.layers[view.layer].streamed is not None:
-        long_panels.everything(source, run, view)
-        return
     top = st.container()
+    figures(source, run)
+    with top:
+        bar(run)
+    boxes(source, run)
+
+
+def bar(run: Run) -> None:
+    """Draw the choices of the view."""
+    view = state.view().within(run)
+    if _is_long(run, view):
+        long_panels.bar(run, view)
+    else:
+        controls.view_bar(run, view)
+
+
+def figures(source: Origin, run: Run) -> None:
+    """Draw the layers at a glance if there are several, the heads of one, and one head large."""
+    view = state.view().within(run)
+    if _is_long(run, view):
+        long_panels.figures(source, run, view)
+        return
     if len(run.layers) > 1:
         overview(source, run, view)
     pictures(source, run, view)
     detail(source, run, view)
-    with top:
-        controls.view_bar(run, view)
+
+
+def boxes(source: Origin, run: Run) -> None:
+    """Draw the chosen cell, and what costs nothing while it is closed."""
+    view = state.view().within(run)
+    if _is_long(run, view):
+        long_panels.boxes(source, run, view)
+        return
     cell_panels.made_of(run, view)
     if len(run.layers) > 1 or run.norms:
         depth_panels.depth(source, run, view)
     statistics(run, view)
     share_panels.downloads(source, run, view)
+
+
+def _is_long(run: Run, view: View) -> bool:
+    return run.layers[view.layer].streamed is not None
 
 
 def overview(source: Origin, run: Run, view: View) -> None:
@@ -64,7 +92,7 @@ def overview(source: Origin, run: Run, view: View) -> None:
             return
         opened = layer_at(spec["layout"]["meta"], *found[1:])
         if opened is not None:
-            state.look(layer=opened[0], head=opened[1])
+            parts.look(layer=opened[0], head=opened[1])
 
     plot.heatmaps(
         outlined(spec, view.layer, view.head),
@@ -129,7 +157,7 @@ def _clickable(
         if head < layer.weights.shape[1]:
             side = min(plot.clicked_side(key), finer.side)
             query, at = stats.largest_in(layer, view.item, head, *found[1:], side)
-            state.look(head=head, query=query, key=at)
+            parts.look(head=head, query=query, key=at)
 
     plot.heatmaps(
         spec,
@@ -151,7 +179,7 @@ def tokens(run: Run, view: View) -> None:
     st.session_state["w:token"] = labels[query]
 
     def choose() -> None:
-        state.look(query=labels.index(st.session_state["w:token"]), key=state.view().key or 0)
+        parts.look(query=labels.index(st.session_state["w:token"]), key=state.view().key or 0)
 
     about = "The token whose weights shade the text."
     st.selectbox("query token", labels, key="w:token", on_change=choose, help=about)

@@ -39,6 +39,9 @@ CHOSEN: dict[type, str] = {
 VIEW, GONE = "mha_view", "mha_gone"
 HISTORY, FUTURE = "mha_history", "mha_future"
 PENDING, PROBLEM, NOTES = "mha_pending", "mha_problem", "mha_notes"
+DRAWN = "mha_drawn"
+BOXES = ("group:depth", "group:statistics", "group:share")
+"""The keys of the boxes below a picture."""
 MAX_HISTORY = 100
 DECISIVE = ("source", "stack")
 """Settings that decide which others have a control."""
@@ -48,7 +51,7 @@ def load() -> None:
     """Start the session from the URL; from then on the URL follows it, unless the browser goes back or forth."""
     if VIEW not in st.session_state:
         found, notes = _read()
-        st.session_state.update({HISTORY: [], FUTURE: [], PENDING: {}, PROBLEM: "", NOTES: notes, GONE: 0})
+        st.session_state.update({HISTORY: [], FUTURE: [], PENDING: {}, PROBLEM: "", NOTES: notes, GONE: 0, DRAWN: {}})
         st.session_state.update({VIEW if kind is View else CHOSEN[kind]: each for kind, each in found.items()})
     elif _went_back() and _url_items():  # a page of the menu opens at a bare address, which says nothing of settings
         found, _ = _read()
@@ -185,6 +188,22 @@ def go(query: int, key: int) -> None:
 def times_gone() -> int:
     """Return how often the session has gone to a cell."""
     return int(st.session_state[GONE])
+
+
+def drew(part: str, outline: tuple[object, ...] | None) -> None:
+    """Remember for what a part of the page was drawn, or by None that it must be drawn again."""
+    st.session_state[DRAWN] = {**st.session_state[DRAWN], part: outline}
+
+
+def drawn(part: str) -> tuple[object, ...] | None:
+    """Return for what a part of the page was drawn last."""
+    found: tuple[object, ...] | None = st.session_state[DRAWN].get(part)
+    return found
+
+
+def open_boxes() -> list[str]:
+    """Return the keys of the boxes below the picture that are open."""
+    return [key for key in BOXES if st.session_state.get(key)]
 
 
 def undo() -> None:

@@ -104,6 +104,40 @@ def test_a_click_opens_what_the_weight_is_made_of(page: Page, app_url: str) -> N
     expect(page.get_by_text("Head 2: how much query 10 “tired” attends to key 1 “cat”")).to_be_visible()
 
 
+def test_the_choices_and_open_boxes_follow_the_picture(page: Page, app_url: str) -> None:
+    opened(page, app_url, "num_heads=2", heads=2)
+    head = page.get_by_role("spinbutton", name="head", exact=True)
+    page.mouse.click(*cell(page, 1, 8, 3, (11, 11)))
+    expect(head).to_have_value("1")
+    page.get_by_text("Download and share").click()
+    link = page.get_by_test_id("stCode").first
+    expect(link).to_contain_text("head=1&query=8&key=3")
+    text = page.get_by_label("text", exact=True)
+    text.fill("my dog likes\nlong walks")
+    text.press("Control+Enter")
+    expect(page.get_by_role("spinbutton", name="batch item")).to_have_value("0")
+    expect(link).to_contain_text("text=my+dog")
+    expect(page.locator(".st-key-row")).to_have_count(0)  # query 8 is gone
+    head.fill("0")
+    head.press("Enter")
+    expect(link).not_to_contain_text("head=1")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("spinbutton", name="batch item")).to_have_count(0)
+    expect(page.locator(".st-key-row")).to_be_visible()
+
+
+def test_the_choices_come_back_with_the_picture(page: Page, app_url: str) -> None:
+    page.goto(f"{app_url}/?text=+&num_heads=2")
+    expect(page.get_by_role("alert")).to_contain_text("text must hold at least one word")
+    expect(page.get_by_role("spinbutton", name="head", exact=True)).to_have_count(0)
+    text = page.get_by_label("text", exact=True)
+    text.fill("my dog")
+    text.press("Control+Enter")
+    wait_for_heads(page, 2)
+    expect(page.get_by_role("spinbutton", name="head", exact=True)).to_be_visible()
+    expect(page.get_by_text("Download and share")).to_be_visible()
+
+
 def test_the_keyboard_reaches_a_cell(page: Page, app_url: str) -> None:
     opened(page, app_url)
     page.locator(".st-key-grid .mha-plot").focus()

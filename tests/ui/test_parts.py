@@ -20,22 +20,57 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         assert server.faults() == []
 
 
-def replies(app: App, *changes: tuple[str, object]) -> list[Reply]:
+LINK = "source=normal&query_len=8&num_heads=2&seed=1"
+
+
+def replies(app: App, *changes: tuple[str, object], link: str = LINK) -> list[Reply]:
     """Return what comes back from one change after the other."""
 
     async def story() -> list[Reply]:
-        async with Session(app.url, "source=normal&query_len=8&num_heads=2&seed=1") as visitor:
+        async with Session(app.url, link) as visitor:
             await visitor.load()
             return [await visitor.change(label, value) for label, value in changes]
 
     return completed(asyncio.wait_for(story(), 60))
 
 
-def test_a_change_draws_the_picture_and_leaves_the_controls(app: App) -> None:
+def test_a_change_draws_the_picture_and_nothing_else(app: App) -> None:
     (reply,) = replies(app, ("seed", 2))
+    assert set(reply.figures) == {"grid", "detail"}
+    assert reply.controls == []
+
+
+@pytest.mark.parametrize(
+    ("link", "name", "value", "choice"),
+    [
+        (LINK, "num_heads", 4, "head"),
+        ("text=one+two", "text", "one two\nthree", "batch item"),
+        ("text=+", "text", "one two", "head"),  # before, nothing could be drawn
+    ],
+)
+def test_a_change_of_what_can_be_chosen_draws_the_choices_too(
+    app: App, link: str, name: str, value: object, choice: str
+) -> None:
+    (reply,) = replies(app, (name, value), link=link)
     assert {"grid", "detail"} <= set(reply.figures)
+    assert choice in reply.controls
+
+
+def test_a_choice_draws_what_it_shows_and_not_itself(app: App) -> None:
+    (reply,) = replies(app, ("head", 1))
+    assert set(reply.figures) == {"grid", "detail"}
+    assert reply.controls == []
+
+
+def test_another_layer_may_have_other_choices(app: App) -> None:
+    (reply,) = replies(app, ("layer", 1), link="stack=encoder&num_layers=2")
+    assert {"overview", "grid", "detail"} <= set(reply.figures)
     assert "head" in reply.controls
-    assert not {"seed", "num_heads", "mask"} & set(reply.controls)
+
+
+def test_a_chosen_cell_follows_each_change(app: App) -> None:
+    (reply,) = replies(app, ("seed", 2), link=f"{LINK}&query=3&key=1")
+    assert set(reply.figures) == {"grid", "detail", "row"}
 
 
 def test_a_setting_that_others_depend_on_draws_the_controls_too(app: App) -> None:
