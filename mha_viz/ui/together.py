@@ -14,7 +14,7 @@ from enum import Enum, auto
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-QUIET = 0.012
+QUIET = 0.009
 """Seconds without another message after which those so far are sent; Streamlit hands them on every 5 ms."""
 MOST = 0.03
 """Seconds that a message waits at most."""
