@@ -31,6 +31,7 @@ from mha_viz import environment
 from mha_viz.errors import MhaVizError
 from mha_viz.ui import idle, limits, turns
 from mha_viz.ui.backpressure import Backpressure, stall_seconds
+from mha_viz.ui.nodelay import NoDelay
 from mha_viz.ui.reconnect import Reconnect
 from mha_viz.ui.together import Together
 
@@ -112,6 +113,7 @@ def middleware() -> list[Middleware]:
         limit()
     policy = content_security_policy(INDEX_HTML.read_text(encoding="utf-8"), frame_ancestors())
     return [
+        Middleware(NoDelay),
         Middleware(SecurityHeaders, policy=policy),
         Middleware(Backpressure, stall=stall_seconds()),
         Middleware(Reconnect),
