@@ -15,7 +15,7 @@ from mha_viz.ui.buffers import Body
 Floats = NDArray[np.float32]
 Codes = NDArray[np.uint8]
 
-INLINE_LIMIT = 2**16
+INLINE_LIMIT = 2**15
 """Bytes of exact values up to which they travel with the figure; more is fetched where somebody points."""
 
 NAN_CODE = 4
