@@ -10,6 +10,7 @@ import asyncio
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -20,6 +21,8 @@ from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.Element_pb2 import Element
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
+
+from mha_viz.ui.values import PREFIX
 
 DONE = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
 MAX_MESSAGE = 256 * 2**20
@@ -150,6 +153,18 @@ class Session:
                     reply.to_figures = reply.seconds
                 if done or (until and until(reply)):
                     return reply
+
+    async def linger(self, seconds: float = 0.3) -> None:
+        """Take in what comes unasked, as the new address does once a browser would have painted the picture."""
+        with suppress(TimeoutError):
+            await self.replied(seconds)
+
+    def values(self, digest: str) -> bytes:
+        """Fetch the exact values of a panel that wait on the server."""
+        request = urllib.request.Request(f"{self.url}{PREFIX}/values/{digest}", headers={"Cookie": self.cookie})
+        with urllib.request.urlopen(request, timeout=60) as response:
+            data: bytes = response.read()
+            return data
 
     async def _send(self, state: ClientState) -> None:
         assert self.socket is not None

@@ -11,7 +11,7 @@ import asyncio
 import random
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,10 +57,10 @@ class Soaked:
         return bool(self.errors) or self.growth() > ALLOWED_GROWTH
 
 
-def difference(query: str, reply: Reply) -> str:
+def difference(query: str, reply: Reply, fetch: Callable[[str], bytes]) -> str:
     """Return how a reply differs from a fresh computation of what its link says; empty if it does not."""
     weights = mv.run(mv.Scenario.from_query(query)).layers[0].weights[0]
-    panels = figure(reply.figures["grid"]).panels
+    panels = figure(reply.figures["grid"], fetch).panels
     if len(panels) != len(weights):
         return f"{query}: {len(panels)} panels for {len(weights)} heads"
     same = all(np.array_equal(mine, its, equal_nan=True) for mine, its in zip(weights.numpy(), panels, strict=True))
@@ -83,7 +83,8 @@ async def visit(visitor: Session, chance: random.Random, end: float, found: Soak
         found.errors += reply.errors
         if chance.random() < SAMPLED and not reply.errors:
             found.compared += 1
-            if wrong := await asyncio.to_thread(difference, visitor.query, reply):
+            await visitor.linger()
+            if wrong := await asyncio.to_thread(difference, visitor.query, reply, visitor.values):
                 found.errors.append(wrong)
         await asyncio.sleep(max(0.0, PERIOD * chance.uniform(0.5, 1.5) - (time.monotonic() - began)))
 

@@ -11,7 +11,7 @@ import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -147,6 +147,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+@lru_cache(128)  # caches know a run by it, and ask for it twenty times for one picture
 def to_query(value: Any) -> str:
     """Return the fields that differ from their defaults as a URL query string, without the question mark."""
     of: type = type(value)

@@ -107,6 +107,7 @@ async def _killed_in_use(site: Site) -> None:
     async with Session(site.url, LINK, cookie=cookie) as visitor:
         await visitor.load()
         before = await visitor.change("seed", 7)
+        await visitor.linger()
         (used,) = [app for app in site.apps if _open_sockets(app)]
         used.process.kill()
         with pytest.raises(SessionError, match="the socket was closed"):

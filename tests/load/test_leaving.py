@@ -66,6 +66,7 @@ def test_who_comes_back_goes_on_where_they_were(away: float, resumed: bool, tmp_
             drawn = [reply.figures["grid"] for reply in replies if "grid" in reply.figures]
             expected = mv.run(replace(mv.Scenario.from_query(LINK), seed=6)).layers[0].weights[0].numpy()
             np.testing.assert_array_equal(list(figure(drawn[-1]).panels), expected)
+            await visitor.linger()
             assert "seed=6" in visitor.query
             assert (visitor.name == before) == resumed
             assert not any(reply.errors for reply in replies)
