@@ -147,7 +147,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-@lru_cache(128)  # caches know a run by it, and ask for it twenty times for one picture
+@lru_cache(128)  # caches know a run by it, and ask for it some forty times for one change
 def to_query(value: Any) -> str:
     """Return the fields that differ from their defaults as a URL query string, without the question mark."""
     of: type = type(value)

@@ -109,9 +109,11 @@ def look(*, typed: str = "", **values: object) -> None:
 
 def _outdated() -> list[str]:
     """Return the parts around the picture that may not show what they would if they were drawn now."""
-    outline, still = _outline(state.scenario()), state.view().query is None and not state.open_boxes()
-    same = {key: outline is not None and state.drawn(key) == outline for key in (BAR, BOXES)}
-    return [key for key, good in same.items() if not good or (key == BOXES and not still)]
+    outline = _outline(state.scenario())
+    good = {key for key in (BAR, BOXES) if outline is not None and state.drawn(key) == outline}
+    if state.view().query is not None or state.is_box_open():  # what they show follows every change
+        good.discard(BOXES)
+    return [key for key in (BAR, BOXES) if key not in good]
 
 
 def _outline(s: Scenario) -> tuple[object, ...] | None:

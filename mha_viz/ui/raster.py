@@ -16,7 +16,10 @@ Floats = NDArray[np.float32]
 Codes = NDArray[np.uint8]
 
 INLINE_LIMIT = 2**15
-"""Bytes of exact values up to which they travel with the figure; more is fetched where somebody points."""
+"""Bytes of exact values up to which they travel with the figure; more is fetched where somebody points.
+
+A message with no more of them stays below 64 KB, which a browser takes in at one go.
+"""
 
 NAN_CODE = 4
 

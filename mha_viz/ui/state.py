@@ -201,9 +201,9 @@ def drawn(part: str) -> tuple[object, ...] | None:
     return found
 
 
-def open_boxes() -> list[str]:
-    """Return the keys of the boxes below the picture that are open."""
-    return [key for key in BOXES if st.session_state.get(key)]
+def is_box_open() -> bool:
+    """Return whether one of the boxes below the picture is open."""
+    return any(st.session_state.get(key) for key in BOXES)
 
 
 def undo() -> None:

@@ -71,6 +71,12 @@ def test_every_example_opens_by_its_link_and_keeps_it(opened: Callable[..., AppT
     assert f"weights {shape} " in headline(app)
 
 
+def test_the_boxes_below_the_picture_are_those_whose_opening_counts(opened: Callable[..., AppTest]) -> None:
+    app = opened("stack=encoder&num_layers=2")
+    below = {box.proto.id.rpartition("-")[2] for box in app.main.expander}
+    assert below == set(state.BOXES)
+
+
 def test_a_link_brings_back_the_view_too(opened: Callable[..., AppTest]) -> None:
     link = "num_heads=8&show=lines&head=3&query=5&key=2"
     app = opened(link)
