@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -92,22 +93,35 @@ def scaled(weights: Floats, scale: Scale) -> tuple[Floats, float, float, dict[st
     Raises:
         ScenarioError: There is no such scale.
     """
-    if scale not in SCALES:
-        raise ScenarioError(f"scale must be one of {', '.join(SCALES)}, not {scale!r}.")
+    about = legend([weights], scale)
     if scale == "shared":
-        return weights, 0.0, _largest(weights) or 1.0, {"title": {"text": "weight"}}
+        return weights, *about
     if scale == "log":
-        low = np.float32(np.log10(LOG_FLOOR))
-        logs = np.log10(np.maximum(weights, np.float32(LOG_FLOOR)))
-        ticks = list(range(int(low), 1))
-        texts = [f"≤ {LOG_FLOOR:g}", *[f"{10.0**t:g}" for t in ticks[1:]]]
-        return logs, float(low), 0.0, {"title": {"text": "weight"}, "tickvals": ticks, "ticktext": texts}
+        return np.log10(np.maximum(weights, np.float32(LOG_FLOOR))), *about
     axes = (1, 2) if scale == "per head" else (2,)
     with np.errstate(all="ignore"):
         top = np.nanmax(np.nan_to_num(weights, nan=0.0), axis=axes, keepdims=True, initial=0.0)
         shares = (weights / np.where(top > 0, top, 1.0)).astype(np.float32, copy=False)
+    return shares, *about
+
+
+def legend(weights: Iterable[Floats], scale: Scale) -> tuple[float, float, dict[str, Any]]:
+    """Return what `scaled` says of the values of one or several arrays, without making them: range and colour bar.
+
+    Raises:
+        ScenarioError: There is no such scale.
+    """
+    if scale not in SCALES:
+        raise ScenarioError(f"scale must be one of {', '.join(SCALES)}, not {scale!r}.")
+    if scale == "shared":
+        return 0.0, max(map(_largest, weights), default=0.0) or 1.0, {"title": {"text": "weight"}}
+    if scale == "log":
+        low = float(np.log10(np.float32(LOG_FLOOR)))
+        ticks = list(range(int(low), 1))
+        texts = [f"≤ {LOG_FLOOR:g}", *[f"{10.0**t:g}" for t in ticks[1:]]]
+        return low, 0.0, {"title": {"text": "weight"}, "tickvals": ticks, "ticktext": texts}
     whose = "head" if scale == "per head" else "row"
-    return shares, 0.0, 1.0, {"title": {"text": f"share of<br>the {whose}'s<br>largest"}}
+    return 0.0, 1.0, {"title": {"text": f"share of<br>the {whose}'s<br>largest"}}
 
 
 def _largest(weights: Floats) -> float:

@@ -27,26 +27,27 @@ class Colours:
         low: The value of the first colour.
         high: The value of the last.
         bar: The colour bar.
-        tops: [P, rows | 1, 1], what weights are divided by; None where a colour is the weight or its log.
+        tops: For each panel what its weights are divided by, [rows | 1, 1]; None where a colour is the weight or its
+            log.
     """
 
     scale: Scale
     low: float
     high: float
     bar: dict[str, Any]
-    tops: Floats | None
+    tops: tuple[Floats, ...] | None
 
     @classmethod
-    def of(cls, blocks: Floats, scale: Scale) -> Colours:
-        """Return the colours for the largest weights of blocks, [P, rows, columns]."""
-        _, low, high, bar = grammar.scaled(blocks, scale)
+    def of(cls, blocks: Sequence[Floats | None], scale: Scale) -> Colours:
+        """Return the colours for the largest weights of each panel's blocks, [rows, columns]; None for one without."""
+        there = [panel for panel in blocks if panel is not None]
+        low, high, bar = grammar.legend(there, scale)
         if scale in ("shared", "log"):
             return cls(scale, low, high, bar, None)
-        axes = (1, 2) if scale == "per head" else (2,)
-        tops = np.nan_to_num(blocks, nan=0.0).max(axis=axes, keepdims=True)
         if scale == "per row":
             bar = {"title": {"text": "share of the<br>largest in its<br>block of rows"}}
-        return cls(scale, low, high, bar, np.where(tops > 0, tops, np.float32(1)))
+        axes = (0, 1) if scale == "per head" else (1,)
+        return cls(scale, low, high, bar, tuple(_tops(panel, axes) for panel in blocks))
 
     def shown(self, weights: Floats, panel: int, lines: NDArray[np.intp] | slice = slice(None)) -> Floats:
         """Return what colours show of a panel's weights [rows, columns].
@@ -67,11 +68,7 @@ class Colours:
 
 def colours(found: Sequence[HeadPicture | None], scale: Scale) -> Colours:
     """Return the colours for all heads that are computed."""
-    there = [head.largest for head in found if head is not None]
-    if not there:
-        return Colours.of(np.zeros((len(found), 1, 1), dtype=np.float32), scale)
-    nothing = np.zeros_like(there[0])
-    return Colours.of(np.stack([nothing if head is None else head.largest for head in found]), scale)
+    return Colours.of([None if head is None else head.largest for head in found], scale)
 
 
 def grid(found: Sequence[HeadPicture | None], names: Sequence[str], blocks: Blocks, scale: Scale) -> Spec:
@@ -147,7 +144,7 @@ def average(found: Sequence[HeadPicture]) -> Floats:
 
 def average_colours() -> Colours:
     """Return the colours of means, which do not depend on them."""
-    return Colours.of(np.zeros((1, 1, 1), dtype=np.float32), "log")
+    return Colours.of([], "log")
 
 
 def labels(blocks: Blocks) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -186,6 +183,14 @@ def row(weights: Floats, key: int | None = None) -> Spec:
         "yaxis": {"title": {"text": "weight"}, "range": [0, 1.08 * top], "zeroline": False},
     }
     return {"data": [trace], "layout": layout}
+
+
+def _tops(blocks: Floats | None, axes: tuple[int, ...]) -> Floats:
+    """Return the largest number of a panel or of each of its rows, 1 where that is 0 or there is none."""
+    if blocks is None:
+        return np.ones((1, 1), dtype=np.float32)
+    top: Floats = np.nan_to_num(blocks, nan=0.0).max(axis=axes, keepdims=True)
+    return np.where(top > 0, top, np.float32(1))
 
 
 def _shared(codes: Sequence[Codes | None]) -> list[Codes | None]:

@@ -116,7 +116,7 @@ def test_blocks_of_a_long_sequence_are_square_and_few(length: int, keys: int, he
 def test_colours_are_those_of_every_figure_and_the_same_at_every_zoom(scale: grammar.Scale) -> None:
     *_, blocks, found = made(CASES["causal"])
     weights = np.stack([head.largest for head in found])
-    colours = Colours.of(weights, scale)
+    colours = Colours.of(list(weights), scale)
     expected, low, high, _ = grammar.scaled(weights, scale)
     assert (colours.low, colours.high) == (low, high)
     for panel in range(2):

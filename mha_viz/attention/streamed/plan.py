@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from mha_viz.attention.streamed.sight import ALL, NONE
 
 LEAST_KEYS = 128  # smaller products are slow
+LEAST_QUERIES = 512  # blocks of fewer pay too often for each step
+ROWS = 2**14  # of the blocks of all threads together, for which each holds some KiB a row
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class Cut:
     masks: int
     evaluated: int
 
+    def for_threads(self, threads: int) -> Cut:
+        """Return the same with blocks of fewer queries where many threads hold one each."""
+        return replace(self, queries=min(self.queries, max(LEAST_QUERIES, ROWS // threads)))
+
     def for_statistics(self, keys: int, threads: int) -> Cut:
         """Return the same with blocks of fewer queries where all their weights over `keys` keys must be held.
 
@@ -41,10 +47,10 @@ class Cut:
 
 
 # Measured on two cores: larger tiles leave the caches, smaller ones pay too often for each step.
-CPU = Cut(queries=512, keys=1_024, held=2**24, masks=2**24, evaluated=2**16)
+CPU = Cut(queries=576, keys=1_024, held=2**24, masks=2**24, evaluated=2**16)
 # Blocks of more queries pay less often, and skip less of what is masked: a pass under a narrow window takes twice as
 # long with these.
-CPU_WHOLE = replace(CPU, queries=1_024, keys=512)
+CPU_WHOLE = replace(CPU, queries=2_304, keys=512)
 # For GPUs: tiles of 4 to 32 MiB. Small ones fit the caches of some, large ones are started less often.
 GPU = tuple(
     Cut(queries=queries, keys=keys, held=2**24, masks=2**24, evaluated=2**21)
@@ -70,13 +76,19 @@ def side(length: int, size: int) -> int:
 
 
 def blocks_of_queries(length: int, group: int, most: int) -> list[tuple[int, int]]:
-    """Return (start, stop) of blocks of at most `most` rows: whole groups, or equal parts of one if it is larger."""
+    """Return (start, stop) of equal blocks of at most `most` rows: whole groups, or parts of one if it is larger."""
     if group <= most:
-        step = group * (most // group)
+        step = group * _even(-(-length // group), most // group)
         return [(start, min(start + step, length)) for start in range(0, length, step)]
-    step = -(-group // -(-group // most))
+    step = _even(group, most)
     starts = [row for first in range(0, length, group) for row in range(first, min(first + group, length), step)]
     return list(zip(starts, [*starts[1:], length], strict=True))
+
+
+def _even(count: int, most: int) -> int:
+    """Return how large the fewest equal parts of at most `most` are; a last one a few rows long takes its time too."""
+    parts = max(1, -(-count // most))
+    return max(1, -(-count // parts))
 
 
 def pieces(rows: tuple[int, int], group: int, most: int) -> list[tuple[int, int]]:

@@ -242,7 +242,7 @@ class StreamedAttention:
         self, heads: list[int], item: int, size: int, rows: bool, output: bool, stop: Stop, progress: Progress
     ) -> dict[int, HeadPass]:
         operands = self._operands
-        cut = cut_for(operands.key, whole=operands.sight.hides_nothing(item, heads))
+        cut = cut_for(operands.key, whole=operands.sight.hides_nothing(item, heads)).for_threads(self._workers)
         if rows:
             cut = cut.for_statistics(self.shape[3], self._workers)
         into = {head: blank(operands, size, rows=rows, output=output) for head in heads}

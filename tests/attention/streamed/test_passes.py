@@ -31,15 +31,32 @@ def operands(length: int, heads: int = 2) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("length", "group", "most"), [(1, 1, 512), (4_097, 9, 512), (75_000, 147, 64), (1_000, 256, 16)]
+    ("length", "group", "most"),
+    [(0, 1, 512), (1, 1, 512), (4_096, 12, 1_024), (4_097, 9, 512), (75_000, 147, 64), (1_000, 256, 16)],
 )
 def test_blocks_of_queries_cover_all_and_share_no_line_by_halves(length: int, group: int, most: int) -> None:
     blocks = blocks_of_queries(length, group, most)
     assert [row for start, stop in blocks for row in range(start, stop)] == list(range(length))
-    assert max(stop - start for start, stop in blocks) <= most
+    assert max((stop - start for start, stop in blocks), default=0) <= most
     for start, stop in blocks:
         inside = start // group == (stop - 1) // group
         assert inside or (start % group == 0 and (stop % group == 0 or stop == length))
+
+
+def test_no_block_of_queries_is_much_smaller_than_the_others() -> None:
+    assert blocks_of_queries(4_096, 12, 1_024) == [
+        (0, 828),
+        (828, 1_656),
+        (1_656, 2_484),
+        (2_484, 3_312),
+        (3_312, 4_096),
+    ]
+
+
+@pytest.mark.parametrize("cut", [plan.CPU, plan.CPU_WHOLE, *plan.GPU], ids=str)
+@pytest.mark.parametrize(("threads", "most"), [(1, 2_304), (2, 2_304), (8, 2_048), (16, 1_024), (1_024, 512)])
+def test_many_threads_hold_blocks_of_fewer_queries(cut: Cut, threads: int, most: int) -> None:
+    assert cut.for_threads(threads) == replace(cut, queries=min(cut.queries, most))
 
 
 @pytest.mark.parametrize("cut", [plan.CPU, plan.CPU_WHOLE, *plan.GPU], ids=str)
