@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import math
-import sys
 import time
 from contextlib import suppress
 from itertools import count
@@ -15,7 +13,7 @@ from streamlit import runtime
 from streamlit.runtime import RuntimeState
 
 from mha_viz import environment, remember
-from mha_viz.ui import finer, values
+from mha_viz.ui import finer, malloc, values
 
 IDLE_VARIABLE = "MHA_VIZ_IDLE_SECONDS"
 """Environment variable: how long nobody must have been there before what is kept for everyone is dropped."""
@@ -73,9 +71,7 @@ def release() -> None:
     finer.sources.clear()
     gc.unfreeze()
     gc.collect()
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # a C library without it gives memory back on its own
-            ctypes.CDLL(None).malloc_trim(0)
+    malloc.hand_back()
 
 
 def drop_sessions() -> None:
