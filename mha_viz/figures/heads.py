@@ -168,16 +168,19 @@ def _layout(titles: list[str], query_tokens: tuple[str, ...], key_tokens: tuple[
         "margin": {"l": 60, "r": 20, "t": 40, "b": 50},
         "height": 120 + rows * (260 if len(titles) > 1 else 440),
     }
+    key_axis, query_axis = _axis_layout(key_tokens, columns), _axis_layout(query_tokens, rows)
     for panel, title in enumerate(titles):
         across, down = panel % columns, panel // columns
         x, y = _span(across, columns), _span(rows - 1 - down, rows)
         suffix = "" if panel == 0 else str(panel + 1)
-        layout[f"xaxis{suffix}"] = _axis_layout(key_tokens, columns, "key" if down == rows - 1 else "") | {
+        layout[f"xaxis{suffix}"] = key_axis | {
+            "title": {"text": "key" if down == rows - 1 else ""},
             "domain": x,
             "anchor": _axis("y", panel),
             "range": [-0.5, len(key_tokens) - 0.5],
         }
-        layout[f"yaxis{suffix}"] = _axis_layout(query_tokens, rows, "query" if across == 0 else "") | {
+        layout[f"yaxis{suffix}"] = query_axis | {
+            "title": {"text": "query" if across == 0 else ""},
             "domain": y,
             "anchor": _axis("x", panel),
             "range": [len(query_tokens) - 0.5, -0.5],
@@ -201,14 +204,13 @@ def _span(place: int, count: int) -> list[float]:
     return [place * (width + GAP), place * (width + GAP) + width]
 
 
-def _axis_layout(tokens: tuple[str, ...], panels: int, title: str) -> dict[str, Any]:
+def _axis_layout(tokens: tuple[str, ...], panels: int) -> dict[str, Any]:
     """Label at most as many tokens as have room: about 40 across the figure."""
     step = max(1, -(-len(tokens) * panels // 40))
     shown = np.arange(0, len(tokens), step)
     return {
         "tickvals": shown.tolist(),
         "ticktext": [grammar.label(tokens[i]) for i in shown],
-        "title": {"text": title},
         "showgrid": False,
         "zeroline": False,
         "automargin": False,
