@@ -32,6 +32,9 @@ def element(text: str) -> ForwardMsg:
 
 END = ForwardMsg(script_finished=ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
 EARLY = ForwardMsg(script_finished=ForwardMsg.FINISHED_EARLY_FOR_RERUN)
+RUNS, RESTS = ForwardMsg(), ForwardMsg()
+RUNS.session_status_changed.script_is_running = True
+RESTS.session_status_changed.script_is_running = False
 ADDRESS = ForwardMsg()
 ADDRESS.page_info_changed.query_string = "seed=5"
 
@@ -63,11 +66,48 @@ def seen(story: Story, *, gone: bool = False) -> list[tuple[ForwardMsg, float]]:
 
 
 def test_the_messages_of_a_run_keep_their_order() -> None:
-    async def story(tell: Any, hear: Any) -> None:
-        await tell(start("controls"), EARLY, start("picture"), element("a"), END)
+    sent = [start("picture"), RUNS, element("a"), element("b"), END, RESTS]
 
-    found = [message for message, _ in seen(story)]
-    assert found == [start("controls"), EARLY, start("picture"), element("a"), END]
+    async def story(tell: Any, hear: Any) -> None:
+        await tell(*sent)
+
+    assert [message for message, _ in seen(story)] == sent
+
+
+@pytest.mark.parametrize("taking_over", [start("picture"), start()], ids=["of parts", "of the whole page"])
+def test_a_run_that_only_called_a_callback_is_not_told_of(taking_over: ForwardMsg) -> None:
+    after = [taking_over, RUNS, element("a"), END, RESTS]
+
+    async def story(tell: Any, hear: Any) -> None:
+        await tell(start("controls"), RUNS, EARLY, RESTS, *after)
+
+    assert [message for message, _ in seen(story)] == after
+
+
+def test_a_run_that_had_done_something_before_another_took_over_is_told_of() -> None:
+    sent = [start("controls"), RUNS, element("a"), EARLY, RESTS, start("picture"), RUNS, element("b"), END, RESTS]
+
+    async def story(tell: Any, hear: Any) -> None:
+        await tell(*sent)
+
+    assert [message for message, _ in seen(story)] == sent
+
+
+def test_a_run_that_the_browser_knows_of_is_ended_for_it() -> None:
+    async def story(tell: Any, hear: Any) -> None:
+        await tell(start("controls"), RUNS)
+        await asyncio.sleep(3 * together.QUIET)
+        await tell(EARLY, RESTS, start("picture"), END)
+
+    sent = [start("controls"), RUNS, EARLY, RESTS, start("picture"), END]
+    assert [message for message, _ in seen(story)] == sent
+
+
+def test_the_address_of_the_run_before_is_not_lost_with_a_callback() -> None:
+    async def story(tell: Any, hear: Any) -> None:
+        await tell(start("picture"), ADDRESS, END, start("controls"), EARLY, start("picture"), END)
+
+    assert [message for message, _ in seen(story)] == [start("picture"), END, ADDRESS, start("picture"), END]
 
 
 def test_nothing_goes_out_before_the_end_of_a_short_run() -> None:
