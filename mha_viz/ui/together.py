@@ -1,7 +1,7 @@
 """What a part of a page sends when it is drawn again reaches the browser at once, and its new address a little later.
 
 Streamlit 1.67's page draws itself anew for messages that say how the script is doing, for each group of elements and
-for the address: four times 5 to 9 ms for a change that the server answers in 8 ms. Of messages that come together it
+for the address: four times 5 to 9 ms for a change that the server answers in 11 ms. Of messages that come together it
 does so for the first, and once for all others. So the browser is not told of a run that did no more than call a
 callback, which asked for other parts: theirs follows at once.
 """

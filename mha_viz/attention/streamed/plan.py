@@ -12,7 +12,7 @@ from mha_viz.attention.streamed.sight import ALL, NONE
 
 LEAST_KEYS = 128  # smaller products are slow
 LEAST_QUERIES = 512  # blocks of fewer pay too often for each step
-ROWS = 2**14  # of the blocks of all threads together, for which each holds some KiB a row
+ROWS = 2**14  # that the blocks of all threads have together: each takes some KiB of its thread's memory
 
 
 @dataclass(frozen=True)
