@@ -4,6 +4,9 @@ Streamlit 1.67's page draws itself anew for messages that say how the script is 
 for the address: four times 5 to 9 ms for a change that the server answers in 11 ms. Of messages that come together it
 does so for the first, and once for all others. So the browser is not told of a run that did no more than call a
 callback, which asked for other parts: theirs follows at once.
+
+Chromium hands the first message that comes to a page that waits over alone, and the page draws itself before the next.
+So something that it need not draw, that the server is alive, goes ahead of several messages.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ PAINTED = 0.05
 """Seconds after which the browser has painted what came with an address."""
 SMALL = 4096
 """Bytes; what says how the script is doing is smaller."""
+AHEAD = (ForwardMsg(heartbeat_ack=True),) * 2
+"""What goes ahead of several messages: while the browser takes these in, the others come."""
 
 
 class Together:
@@ -57,6 +62,7 @@ class _Kind(Enum):
     OTHER = auto()
 
 
+_AHEAD: list[Message] = [{"type": "websocket.send", "bytes": message.SerializeToString()} for message in AHEAD]
 _NOTHING_DONE = ({_Kind.START}, {_Kind.START, _Kind.STATUS})
 
 
@@ -133,7 +139,7 @@ class _Page:
 
     async def _pass_on(self, messages: list[Message]) -> None:
         async with self._one_by_one:
-            for message in messages:
+            for message in [*_AHEAD, *messages] if len(messages) > 1 else messages:
                 await self._send(message)
 
     def _wait(self, seconds: float) -> None:

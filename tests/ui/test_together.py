@@ -40,7 +40,12 @@ ADDRESS.page_info_changed.query_string = "seed=5"
 
 
 def seen(story: Story, *, gone: bool = False) -> list[tuple[ForwardMsg, float]]:
-    """Return what the browser gets, and when, while an app tells its story; it may have gone."""
+    """Return what the browser gets to draw, and when, while an app tells its story; it may have gone."""
+    return [(message, at) for message, at in all_seen(story, gone=gone) if message not in together.AHEAD]
+
+
+def all_seen(story: Story, *, gone: bool = False) -> list[tuple[ForwardMsg, float]]:
+    """Return the same with what the browser gets and need not draw."""
     found: list[tuple[ForwardMsg, float]] = []
     said: asyncio.Queue[Any] = asyncio.Queue()
 
@@ -117,6 +122,15 @@ def test_nothing_goes_out_before_the_end_of_a_short_run() -> None:
         await tell(END)
 
     assert seen(story)[0][1] >= together.QUIET / 3
+
+
+def test_what_need_not_be_drawn_goes_ahead_of_what_comes_together_and_of_nothing_else() -> None:
+    async def story(tell: Any, hear: Any) -> None:
+        await tell(start(), element("alone"), start("picture"), element("a"), END, element("after"))
+
+    got = [message for message, _ in all_seen(story)]
+    led = [*together.AHEAD, start("picture"), element("a"), END]
+    assert got == [start(), element("alone"), *led, element("after")]
 
 
 def test_a_run_that_takes_long_is_not_waited_for() -> None:
