@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import mha_viz.ui
 from mha_viz import environment
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import idle, limits, malloc, turns
+from mha_viz.ui import idle, limits, malloc, presented, turns
 from mha_viz.ui.backpressure import Backpressure, stall_seconds
 from mha_viz.ui.nodelay import NoDelay
 from mha_viz.ui.reconnect import Reconnect
@@ -59,6 +59,7 @@ def boot() -> bool:
         if _booted.is_set():
             return False
         malloc.keep()
+        presented.install()
         _warm_up()
         gc.collect()
         gc.freeze()
