@@ -1,7 +1,7 @@
 """What `st.session_state` shows of a component, without a new class at each look.
 
 Streamlit 1.67 defines a dict class whenever it shows a component's value, six times in a change of the Explore page:
-two fifths of what the garbage collector then walks, with everybody waiting. It is there to join events to the value and
+a quarter of what the garbage collector then walks, with everybody waiting. It is there to join events to the value and
 to take assignments; where the browser has sent no event, the value is shown as it is. Assignments are then lost: the
 pages make none.
 """
