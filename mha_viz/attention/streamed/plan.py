@@ -25,6 +25,7 @@ class Cut:
         held: Cells that all threads together hold at once where every weight of a block is needed twice.
         masks: Cells of a block of queries whose mask a thread holds, for heads that share it.
         evaluated: Cells of a mask that are computed at once; each needs some integers meanwhile.
+        avoided: A block has no multiple of so many rows, unless it is all there are; 0 allows any number.
     """
 
     queries: int
@@ -32,6 +33,7 @@ class Cut:
     held: int
     masks: int
     evaluated: int
+    avoided: int = 0
 
     def for_threads(self, threads: int) -> Cut:
         """Return the same with blocks of fewer queries where many threads hold one each."""
@@ -46,8 +48,9 @@ class Cut:
         return replace(self, queries=queries, keys=self.keys * self.queries // queries)
 
 
-# Measured on two cores: larger tiles leave the caches, smaller ones pay too often for each step.
-CPU = Cut(queries=576, keys=1_024, held=2**24, masks=2**24, evaluated=2**16)
+# Measured on two cores: larger tiles leave the caches, smaller ones pay too often for each step. Numbers 4 KiB apart
+# share a set of a cache: a product of narrow heads takes twice as long where its rows begin there.
+CPU = Cut(queries=576, keys=1_024, held=2**24, masks=2**24, evaluated=2**16, avoided=1_024)
 # Blocks of more queries pay less often, and skip less of what is masked: a pass under a narrow window takes twice as
 # long with these.
 CPU_WHOLE = replace(CPU, queries=2_304, keys=512)
@@ -75,10 +78,15 @@ def side(length: int, size: int) -> int:
     return -(-length // size)
 
 
-def blocks_of_queries(length: int, group: int, most: int) -> list[tuple[int, int]]:
-    """Return (start, stop) of equal blocks of at most `most` rows: whole groups, or parts of one if it is larger."""
+def blocks_of_queries(length: int, group: int, most: int, avoided: int = 0) -> list[tuple[int, int]]:
+    """Return (start, stop) of equal blocks of at most `most` rows: whole groups, or parts of one if it is larger.
+
+    Where that would be a multiple of `avoided`, blocks have a group more.
+    """
     if group <= most:
         step = group * _even(-(-length // group), most // group)
+        if avoided and step < length and step % avoided == 0:
+            step += group
         return [(start, min(start + step, length)) for start in range(0, length, step)]
     step = _even(group, most)
     starts = [row for first in range(0, length, group) for row in range(first, min(first + group, length), step)]

@@ -65,7 +65,7 @@ class Sweep:
     def spans(self) -> list[list[tuple[int, int]]]:
         """Return the blocks of rows of each span, as (start, stop)."""
         length, group = self.operands.query.shape[2], self.sides[0]
-        blocks = plan.blocks_of_queries(length, group, self.cut.queries)
+        blocks = plan.blocks_of_queries(length, group, self.cut.queries, self.cut.avoided)
         step = -(-len(blocks) // SPANS)
         while any(start % group for start, _ in blocks[::step]):  # no two spans share a row of the overview
             step += 1

@@ -53,6 +53,15 @@ def test_no_block_of_queries_is_much_smaller_than_the_others() -> None:
     ]
 
 
+@pytest.mark.parametrize("length", [2_049, 4_096, 5_000, 16_384, 65_536])
+@pytest.mark.parametrize("group", [8, 12, 16, 64, 256])
+def test_blocks_of_queries_have_no_number_of_rows_that_is_avoided(length: int, group: int) -> None:
+    blocks = blocks_of_queries(length, group, 2_048, 1_024)
+    assert [row for start, stop in blocks for row in range(start, stop)] == list(range(length))
+    assert all((stop - start) % 1_024 and start % group == 0 for start, stop in blocks[:-1])
+    assert blocks_of_queries(2_048, 8, 2_048, 1_024) == [(0, 2_048)], "all there are"
+
+
 @pytest.mark.parametrize("cut", [plan.CPU, plan.CPU_WHOLE, *plan.GPU], ids=str)
 @pytest.mark.parametrize(("threads", "most"), [(1, 2_304), (2, 2_304), (8, 2_048), (16, 1_024), (1_024, 512)])
 def test_many_threads_hold_blocks_of_fewer_queries(cut: Cut, threads: int, most: int) -> None:
