@@ -93,6 +93,7 @@ class _Page:
         self._kinds: set[_Kind] = set()  # of what is held
         self._is_untold = False  # whether the browser does not know of the run that has just ended
         self._address: list[Message] = []
+        self._in_parts = False  # whether the run that goes on draws parts of the page
         self._since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,9 +113,15 @@ class _Page:
         if self._is_untold:
             self._take()
             return
+        if kind is _Kind.END:
+            self._in_parts = False
         if kind is _Kind.START and not self._held:  # else a run takes over from one that has drawn something
             await self._release()
-            self._since = time.monotonic()
+            self._in_parts, self._since = True, time.monotonic()
+        elif kind is _Kind.ADDRESS and not self._held and self._in_parts:  # of a run that took longer than others
+            self._address.append(message)
+            self._wait(PAINTED)
+            return
         elif not self._held:
             await self._pass_on([message])
             return

@@ -166,6 +166,18 @@ def test_the_address_follows_when_the_browser_has_painted() -> None:
     assert found[-1][1] - found[0][1] >= together.PAINTED - 0.01
 
 
+def test_the_address_of_a_run_that_takes_long_follows_likewise() -> None:
+    async def story(tell: Any, hear: Any) -> None:
+        await tell(start("picture"))
+        await asyncio.sleep(together.MOST)
+        await tell(element("a"), ADDRESS, element("b"), END, RESTS)
+        await asyncio.sleep(3 * together.PAINTED)
+
+    found = seen(story)
+    assert [message for message, _ in found] == [start("picture"), element("a"), element("b"), END, RESTS, ADDRESS]
+    assert found[-1][1] - found[1][1] >= together.PAINTED - 0.01
+
+
 @pytest.mark.parametrize("message", [start("picture"), start()])
 def test_the_address_goes_out_before_another_run(message: ForwardMsg) -> None:
     async def story(tell: Any, hear: Any) -> None:
