@@ -14,7 +14,7 @@ from mha_viz.attention.streamed import StreamedAttention
 from mha_viz.attention.streamed.signals import Progress, Stop, never, unheard
 from mha_viz.figures.grammar import MASKED, NAN, PADDED, Codes, Floats
 
-CELLS = 2**20
+CELLS = 2**19
 """Blocks in all panels of a picture: at a byte each, what travels before anybody zooms."""
 SMALLEST, LARGEST = 128, 512  # blocks along one side of a panel
 

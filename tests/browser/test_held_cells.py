@@ -11,7 +11,7 @@ from mha_viz.scenario import Scenario
 from tests.browser.driving import panel_box, until, zoom_into
 
 SEED = 23
-LINK = f"source=normal&query_len=600&num_heads=8&mask=causal&seed={SEED}"
+LINK = f"source=normal&query_len=500&num_heads=8&mask=causal&seed={SEED}"
 
 
 @pytest.fixture(scope="module")
