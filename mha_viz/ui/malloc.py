@@ -8,7 +8,7 @@ from contextlib import suppress
 
 KEPT = 2**25
 """Bytes of the largest blocks that are kept when they are free; glibc allows no more."""
-IN_ALL = 2**26
+IN_ALL = 2**28
 """Bytes that are kept at the end of what the process has."""
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of mallopt(3)
