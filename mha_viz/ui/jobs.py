@@ -1,7 +1,7 @@
 """Heavy computations in threads of their own, shared by all sessions that look at the same thing.
 
-A page starts a job, or joins it where somebody else has started it, looks at it twice a second, and is drawn once more
-at its end. A job that nobody looks at any more stops by itself.
+A page starts a job, or joins it where somebody else has started it. It waits for one that is over soon; at another it
+looks twice a second, and is drawn once more at its end. A job that nobody looks at any more stops by itself.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ UNSEEN = 10.0
 """Seconds after which somebody who has not looked is taken to be gone."""
 GRACE = 5.0
 """Seconds that a job has to stop when the server ends."""
+FIRST = 0.2
+"""Seconds after which its pace tells how long a job takes."""
 KEPT = 64
 """Jobs that are remembered after their end, for those who have not seen it yet."""
 
@@ -53,6 +55,7 @@ class Job:
         self._lock = threading.Lock()
         self._seen = {who: clock()}
         self._left: set[str] = set()
+        self._started = clock()
         self._began: float | None = None
         self._thread = threading.Thread(target=self._run, args=(work,), name="mha-viz-job", daemon=True)
         self._thread.start()
@@ -102,6 +105,15 @@ class Job:
         if self._began is None or self.place or self.share < 0.02:
             return None
         return (self._clock() - self._began) * (1 / self.share - 1)
+
+    def ends_within(self, seconds: float) -> bool:
+        """Return whether it goes on, and as far as one can tell takes no longer than so many seconds in all."""
+        spent = self._clock() - self._started
+        return self.running and (spent < FIRST or spent <= seconds * self.share)
+
+    def wait(self, seconds: float) -> None:
+        """Wait for its end, at most so many seconds."""
+        self._thread.join(seconds)
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -10,12 +10,16 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from mha_viz.errors import MhaVizError
-from mha_viz.ui import exhausted, jobs, long_words, say
+from mha_viz.ui import exhausted, jobs, long_words, say, waiting
 from mha_viz.ui.jobs import Job
 from mha_viz.ui.long_results import Kind, Layer
 
 POLL = 0.5
 """Seconds between two looks at a job that runs."""
+SOON = 1.5
+"""Seconds that a job may take in all for the page to be drawn after it, with no word of how far it is."""
+LOOK = 0.05
+"""Seconds after which a page that waits sees that something else is asked for."""
 
 R = TypeVar("R")
 
@@ -46,9 +50,17 @@ def found(kind: Kind[R], find: Callable[[], Layer], *, asked: str = "") -> list[
     elif asked and not (job is not None and job.running):
         _button(asked, kind, find)
     else:
-        kind.start(layer, who)
-        st.fragment(_watched, run_every=POLL)(kind, find, _count(known))
+        _wait(kind.start(layer, who))
+        known = kind.known(layer)
+        if None in known:
+            st.fragment(_watched, run_every=POLL)(kind, find, _count(known))
     return known
+
+
+def _wait(job: Job) -> None:
+    """Wait for a job that is over soon: what it is to replace stays meanwhile, and it is seen to end at once."""
+    while job.ends_within(SOON) and not waiting.newer():
+        job.wait(LOOK)
 
 
 def _at_once(kind: Kind[R], layer: Layer) -> list[R | None]:

@@ -72,12 +72,12 @@ def test_it_fits_a_phone(new_page, app_url):
 
 
 def test_a_job_draws_each_head_when_it_is_there_and_ends_by_itself(page, app_url):
-    page.goto(f"{app_url}/?source=normal&query_len=32768&num_heads=2&embed_dim=16&seed={SEED}")
+    page.goto(f"{app_url}/?source=normal&query_len=65536&num_heads=2&embed_dim=16&seed={SEED + 1}")
     page.get_by_role("button", name="Cancel").wait_for()
     page.get_by_text(re.compile(r"Computing every weight once: \d of 2 heads done")).wait_for()
-    page.get_by_text("the average over heads").first.wait_for(timeout=60_000)
+    page.get_by_text("the average over heads").first.wait_for(timeout=120_000)
     assert page.get_by_role("button", name="Cancel").count() == 0
-    assert "0 of 65,536 rows are NaN" in page.locator(".mha-lines").first.inner_text()
+    assert "0 of 131,072 rows are NaN" in page.locator(".mha-lines").first.inner_text()
 
 
 def test_a_cancelled_job_is_taken_up_where_it_was(page, app_url):

@@ -204,6 +204,32 @@ def test_the_time_left_follows_from_what_is_done(here: Jobs, clock: Clock) -> No
     ended(job)
 
 
+def test_its_pace_tells_whether_a_job_is_over_soon(here: Jobs, clock: Clock) -> None:
+    work = Work()
+    job = here.start("key", work, "a")
+    clock.now += jobs.FIRST / 2
+    assert job.ends_within(1)  # too early to tell
+    clock.now += jobs.FIRST / 2
+    assert not job.ends_within(1)  # nothing is done
+    clock.now = 0.5
+    job.progress(0.5)
+    assert job.ends_within(1)
+    assert not job.ends_within(0.9)
+    work.release.set()
+    job.wait(SOON)
+    assert not job.running
+    assert not job.ends_within(1)
+
+
+def test_who_waits_for_a_job_goes_on_after_a_while(here: Jobs) -> None:
+    work = Work()
+    job = here.start("key", work, "a")
+    job.wait(0.01)
+    assert job.running
+    work.release.set()
+    ended(job)
+
+
 def test_old_jobs_are_forgotten_and_running_ones_never(here: Jobs) -> None:
     work, short = Work(), Work()
     short.release.set()

@@ -18,7 +18,18 @@ from mha_viz.attention.streamed import Stopped, streamed
 from mha_viz.figures import long_heads
 from mha_viz.figures.long_heads import HeadPicture
 from mha_viz.scenario import Scenario
-from mha_viz.ui import cached, jobs, long_panels, long_results, long_share, origin, state, threads
+from mha_viz.ui import (
+    cached,
+    jobs,
+    long_panels,
+    long_progress,
+    long_results,
+    long_share,
+    origin,
+    state,
+    threads,
+    waiting,
+)
 from mha_viz.ui.long_results import PICTURES, STATISTICS, Layer
 from mha_viz.ui.view import View
 from tests.ui.test_pages import opened, said, url  # noqa: F401  (a fixture)
@@ -121,6 +132,34 @@ def test_a_job_shows_how_far_it_is_and_can_be_cancelled_and_taken_up(opened: Ope
     assert not app.info
     assert not {CANCEL, COMPUTE} & set(keys(app))
     assert "the average over heads" in said(app)
+
+
+def test_of_a_job_that_is_over_soon_only_the_result_is_drawn(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(long_results, "AT_ONCE", 0)
+    monkeypatch.setattr(long_progress, "SOON", 60.0)  # on any machine
+    monkeypatch.setattr(jobs, "FIRST", 60.0)
+    drawn: list[int] = []
+    pictures = long_panels.pictures
+
+    def counted(*args: Any) -> None:
+        drawn.append(args[-1].count(None))
+        pictures(*args)
+
+    monkeypatch.setattr(long_panels, "pictures", counted)
+    app = opened(f"{LONG}&seed=10")
+    assert not app.exception
+    assert drawn == [0]
+    assert not job_of(10).running
+    assert CANCEL not in keys(app)
+    assert "0 of 16,384 rows are NaN" in said(app)
+
+
+def test_a_newer_setting_need_not_wait_for_a_job(opened: Open, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(jobs, "FIRST", 60.0)
+    monkeypatch.setattr(waiting, "newer", lambda: True)
+    app = opened(f"{LONG}&seed=11")
+    assert job_of(11).running
+    assert CANCEL in keys(app)
 
 
 def test_everybody_with_one_link_shares_the_job(opened: Open, gate: Gate) -> None:  # noqa: F811
