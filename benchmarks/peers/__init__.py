@@ -23,7 +23,7 @@ from benchmarks.peers import apps, notebooks, report
 from benchmarks.peers.record import Record
 from benchmarks.table import Measured
 
-LENGTHS = [16, 64, 256, 512, 1024, 2048, 4096]
+LENGTHS = [16, 64, 256, 512, 1024, 2048, 4096, 16384, 65536]
 ROUNDS = 3
 NAMES = [*paint.SCRIPTS, *notebooks.READY]
 

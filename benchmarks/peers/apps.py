@@ -13,7 +13,7 @@ from benchmarks.peers.record import Record
 
 HEADS = 8
 PRESSES = 7
-QUICK = 512
+QUICK = 4096
 """Up to this length a press costs little, and there are more of them than rounds."""
 
 
