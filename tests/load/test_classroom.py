@@ -59,7 +59,7 @@ def test_quantiles() -> None:
 
 def test_a_session_watches_a_long_sequence_until_all_of_it_is_computed(app: App) -> None:
     async def story() -> tuple[int, Reply]:
-        async with Session(app.url, "source=normal&query_len=40960&num_heads=2&embed_dim=16") as visitor:
+        async with Session(app.url, "source=normal&query_len=65536&num_heads=2&embed_dim=16") as visitor:
             await visitor.load()
             looks = 0
             while visitor.watched:
