@@ -29,7 +29,12 @@ def seconds(value: float) -> str:
 def tables(found: Sequence[Record], names: Sequence[str], rounds: int) -> list[Table]:
     """Return and print the tables: changes with their ratios, openings, memory, and who was stopped."""
     ratios = paint.FLOOR in names and paint.APP in names
-    change = _table(found, names, f"Change → painted, medians of {rounds}.", lambda record: seconds(record.change))
+    change = _table(
+        found,
+        names,
+        f"Change → painted, medians of {rounds}, of this app and the other Streamlit pages mostly of more.",
+        lambda record: seconds(record.change),
+    )
     if ratios:
         _add_ratios(change, found)
     opening = _table(found, names, "Opening → painted.", lambda record: seconds(record.opening))
