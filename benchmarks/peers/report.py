@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import paint
+from benchmarks.peers import apps
 from benchmarks.peers.record import Record
 from benchmarks.table import Table
 
@@ -32,7 +33,8 @@ def tables(found: Sequence[Record], names: Sequence[str], rounds: int) -> list[T
     change = _table(
         found,
         names,
-        f"Change → painted, medians of {rounds}, of this app and the other Streamlit pages mostly of more.",
+        f"Change → painted, medians of {rounds}; of Streamlit's pages, up to {apps.QUICK:,} tokens, of "
+        f"{max(apps.PRESSES, rounds)}.",
         lambda record: seconds(record.change),
     )
     if ratios:

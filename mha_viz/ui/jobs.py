@@ -56,7 +56,7 @@ class Job:
         self._seen = {who: clock()}
         self._left: set[str] = set()
         self._started = clock()
-        self._began: float | None = None
+        self._began: float | None = None  # when its first turn came
         self._thread = threading.Thread(target=self._run, args=(work,), name="mha-viz-job", daemon=True)
         self._thread.start()
 

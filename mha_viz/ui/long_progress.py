@@ -59,7 +59,7 @@ def found(kind: Kind[R], find: Callable[[], Layer], *, asked: str = "") -> list[
 
 def _wait(job: Job) -> None:
     """Wait for a job that is over soon: what it is to replace stays meanwhile, and it is seen to end at once."""
-    while job.ends_within(SOON) and not waiting.newer():
+    while job.ends_within(SOON) and not waiting.is_outdated():
         job.wait(LOOK)
 
 

@@ -107,14 +107,14 @@ class _Page:
     async def send(self, message: Message) -> None:
         """Send a message, or hold it for those that follow at once, or drop what nobody need know."""
         kind = _kind(message)
+        if kind in (_Kind.END, _Kind.EARLY):
+            self._in_parts = False
         if kind is _Kind.STATUS and self._is_untold:
             return
         self._is_untold = kind is _Kind.EARLY and self._kinds in _NOTHING_DONE
         if self._is_untold:
             self._take()
             return
-        if kind is _Kind.END:
-            self._in_parts = False
         if kind is _Kind.START and not self._held:  # else a run takes over from one that has drawn something
             await self._release()
             self._in_parts, self._since = True, time.monotonic()

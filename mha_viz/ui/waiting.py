@@ -37,7 +37,7 @@ def turn(needless: Callable[[], bool]) -> Iterator[None]:
         yield
 
 
-def newer() -> bool:
+def is_outdated() -> bool:
     """Return whether the session has asked for another run: Streamlit lets a fragment's own change wait."""
     context = get_script_run_ctx(suppress_warning=True)
     requests = context.script_requests if context is not None else None
@@ -65,5 +65,5 @@ class _Line:
             self._drawn.empty()
 
     def _give_up_if_needless(self) -> None:
-        if newer() or (runtime.exists() and not runtime.get_instance().is_active_session(self._session)):
+        if is_outdated() or (runtime.exists() and not runtime.get_instance().is_active_session(self._session)):
             raise StopException  # st.stop() would also drop the newer setting

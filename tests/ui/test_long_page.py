@@ -156,7 +156,7 @@ def test_of_a_job_that_is_over_soon_only_the_result_is_drawn(opened: Open, monke
 
 def test_a_newer_setting_need_not_wait_for_a_job(opened: Open, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     monkeypatch.setattr(jobs, "FIRST", 60.0)
-    monkeypatch.setattr(waiting, "newer", lambda: True)
+    monkeypatch.setattr(waiting, "is_outdated", lambda: True)
     app = opened(f"{LONG}&seed=11")
     assert job_of(11).running
     assert CANCEL in keys(app)

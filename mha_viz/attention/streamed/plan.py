@@ -25,7 +25,7 @@ class Cut:
         held: Cells that all threads together hold at once where every weight of a block is needed twice.
         masks: Cells of a block of queries whose mask a thread holds, for heads that share it.
         evaluated: Cells of a mask that are computed at once; each needs some integers meanwhile.
-        avoided: A block has no multiple of so many rows, unless it is all there are; 0 allows any number.
+        avoided: A block has no multiple of so many rows, unless it is all there are or a group has; 0 allows any.
     """
 
     queries: int
@@ -81,11 +81,11 @@ def side(length: int, size: int) -> int:
 def blocks_of_queries(length: int, group: int, most: int, avoided: int = 0) -> list[tuple[int, int]]:
     """Return (start, stop) of equal blocks of at most `most` rows: whole groups, or parts of one if it is larger.
 
-    Where that would be a multiple of `avoided`, blocks have a group more.
+    Where that would be a multiple of `avoided`, blocks have a group more, if then it is none.
     """
     if group <= most:
         step = group * _even(-(-length // group), most // group)
-        if avoided and step < length and step % avoided == 0:
+        if avoided and step < length and step % avoided == 0 and group % avoided:
             step += group
         return [(start, min(start + step, length)) for start in range(0, length, step)]
     step = _even(group, most)

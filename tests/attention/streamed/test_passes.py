@@ -60,6 +60,7 @@ def test_blocks_of_queries_have_no_number_of_rows_that_is_avoided(length: int, g
     assert [row for start, stop in blocks for row in range(start, stop)] == list(range(length))
     assert all((stop - start) % 1_024 and start % group == 0 for start, stop in blocks[:-1])
     assert blocks_of_queries(2_048, 8, 2_048, 1_024) == [(0, 2_048)], "all there are"
+    assert blocks_of_queries(4_096, 1_024, 2_304, 1_024) == [(0, 2_048), (2_048, 4_096)], "a group more would not help"
 
 
 @pytest.mark.parametrize("cut", [plan.CPU, plan.CPU_WHOLE, *plan.GPU], ids=str)
